@@ -1,0 +1,41 @@
+"""Tilewise: what hardware gains when the number of tokens varies, and where the rest went.
+
+    import tilewise as tw
+
+    result = tw.simulate(tw.workload("deit-small"), tw.machine("edge-32x32"))
+
+Public names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .arch import load_machine as machine
+    from .reports.compare import compare
+    from .sim.result import Result
+    from .sim.simulate import simulate
+    from .workloads import Workload, workload
+
+__version__ = "0.1.0"
+__all__ = ["Result", "Workload", "__version__", "compare", "machine", "simulate", "workload"]
+
+_HOMES = {
+    "Result": ("sim.result", "Result"),
+    "Workload": ("workloads", "Workload"),
+    "compare": ("reports.compare", "compare"),
+    "machine": ("arch", "load_machine"),
+    "simulate": ("sim.simulate", "simulate"),
+    "workload": ("workloads", "workload"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tilewise' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(f".{module}", __name__), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

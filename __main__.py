@@ -1,0 +1,6 @@
+"""`python -m tilewise` is the command `tilewise`."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What work is computed on: arrays, memories, vector units, GPUs and their energy."""
+
+from .accelerator import Accelerator, Host
+from .array import OVERLAPS, Dataflow, Overlap, SystolicArray
+from .document import MachineError
+from .energy import EnergyTable, PerDram, SramPoint
+from .formats import FORMATS, Format, FormatError, PerFormat, bits
+from .gpu import Gpu, GpuEnergy, GpuMemory
+from .load import energy_table, load_machine, machine_names, sources
+from .memory import Buffers, Dram, DramKind
+from .vector import VECTOR_FUNCTIONS, VectorFunction, VectorUnit
+
+__all__ = [
+    "FORMATS",
+    "OVERLAPS",
+    "VECTOR_FUNCTIONS",
+    "Accelerator",
+    "Buffers",
+    "Dataflow",
+    "Dram",
+    "DramKind",
+    "EnergyTable",
+    "Format",
+    "FormatError",
+    "Gpu",
+    "GpuEnergy",
+    "GpuMemory",
+    "Host",
+    "MachineError",
+    "Overlap",
+    "PerDram",
+    "PerFormat",
+    "SramPoint",
+    "SystolicArray",
+    "VectorFunction",
+    "VectorUnit",
+    "bits",
+    "energy_table",
+    "load_machine",
+    "machine_names",
+    "sources",
+]

@@ -1,0 +1,87 @@
+"""An accelerator: a clock, arrays, buffers, DRAM, a vector unit, a host and an energy table."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Self
+
+from pydantic import model_validator
+
+from .array import SystolicArray
+from .energy import EnergyTable
+from .formats import Format
+from .memory import Buffers, Dram
+from .value import NotNegative, Positive, Value, exact
+from .vector import VectorUnit
+
+
+class Host(Value):
+    """The processor that sets the loop bounds of a kernel whose size is known only at run time.
+
+    `round_trip_s` runs from the last score known to the next kernel's bounds set. 0 means that
+    the count never leaves the accelerator's own registers.
+    """
+
+    round_trip_s: NotNegative
+
+
+class Accelerator(Value):
+    """A systolic-array accelerator.
+
+    `clock_hz` is the one clock; `default_format` is used where a workload names none;
+    `static_w` is power drawn whatever happens (leakage, clock tree, board parts counted in).
+
+    Raises:
+        pydantic.ValidationError: if a part is wrong, or if the parts do not fit: the default
+            format must be one the array computes in, and the energy table must know every
+            format of the array and the kind of DRAM.
+    """
+
+    name: str
+    description: str = ""
+    clock_hz: Positive
+    default_format: Format = "int8"
+    array: SystolicArray
+    buffers: Buffers
+    dram: Dram
+    vector: VectorUnit
+    host: Host
+    energy: EnergyTable
+    static_w: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        formats = self.array.macs_per_pe_cycle.names
+        if self.default_format not in formats:
+            raise ValueError(
+                f"default_format: wanted one the array computes in ({', '.join(formats)}), "
+                f"got {self.default_format!r}"
+            )
+        priced = self.energy.mac_pj.names
+        if missing := [name for name in formats if name not in priced]:
+            raise ValueError(
+                f"energy: wanted a table with mac_pj for {', '.join(missing)}, "
+                f"got {self.energy.name!r}, which has {', '.join(priced)}"
+            )
+        if self.dram.kind not in self.energy.dram_pj_per_bit:
+            raise ValueError(
+                f"energy: wanted a table with dram_pj_per_bit for {self.dram.kind}, got "
+                f"{self.energy.name!r}, which has {', '.join(self.energy.dram_pj_per_bit.names)}"
+            )
+        return self
+
+    @property
+    def dram_bytes_per_cycle(self) -> Fraction:
+        """DRAM bandwidth in bytes per cycle, exactly."""
+        return exact(self.dram.bytes_per_s) / exact(self.clock_hz)
+
+    @property
+    def dram_latency_cycles(self) -> int:
+        """DRAM latency in whole cycles, rounded up."""
+        return math.ceil(exact(self.dram.latency_s) * exact(self.clock_hz))
+
+    @property
+    def host_cycles(self) -> int:
+        """The host's round trip in whole cycles, rounded up."""
+        return math.ceil(exact(self.host.round_trip_s) * exact(self.clock_hz))

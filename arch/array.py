@@ -1,0 +1,89 @@
+"""A systolic array: processing elements in rows and columns, and how its folds overlap."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any, Final, Literal, Self, cast
+
+from pydantic import model_validator
+
+from .formats import PerFormat
+from .value import Count, Value
+
+Dataflow = Literal["ws", "os", "is"]
+Overlap = Literal[
+    "single", "shadow-broadcast", "shadow-gated", "global-drain", "pe-drain", "scale-sim"
+]
+
+_STATIONARY: Final[tuple[Overlap, ...]] = (
+    "shadow-gated", "shadow-broadcast", "single", "scale-sim"
+)  # fmt: skip
+OVERLAPS: Final = MappingProxyType[Dataflow, tuple[Overlap, ...]](
+    {"ws": _STATIONARY, "is": _STATIONARY, "os": ("pe-drain", "global-drain", "scale-sim")}
+)
+"""The overlaps each dataflow knows, its default first."""
+
+
+class SystolicArray(Value):
+    """`count` equal arrays of `rows` x `cols` processing elements (PEs).
+
+    `dataflow` is what stays in the PE: weights (`ws`), outputs (`os`) or inputs (`is`).
+    `overlap` is what lets the next fold start before the last has left the array:
+
+    - `ws`, `is`: `single` (one stationary register per PE), `shadow-broadcast` (a second one,
+      filled by a shift that all rows take part in), `shadow-gated` (the shift stops row by row;
+      the default), `scale-sim` (no overlap, as SCALE-Sim 3 counts);
+    - `os`: `global-drain` (the whole array drains before it starts again), `pe-drain` (a drain
+      register per PE; the default), `scale-sim`.
+
+    `macs_per_pe_cycle` is how many multiply-accumulates one PE does in a cycle, by format; a
+    rational, because packings such as 7 int4 products in 4 cycles exist.
+
+    >>> rates = PerFormat(int8=Fraction(1), fp16=Fraction(1, 2))
+    >>> array = SystolicArray(rows=32, cols=32, macs_per_pe_cycle=rates)
+    >>> array.overlap, array.pes, array.macs_per_cycle("fp16")
+    ('shadow-gated', 1024, Fraction(512, 1))
+
+    Raises:
+        pydantic.ValidationError: e.g. for an `overlap` that the dataflow does not know.
+    """
+
+    rows: Count
+    cols: Count
+    count: Count = 1
+    dataflow: Dataflow = "ws"
+    overlap: Overlap = "shadow-gated"
+    macs_per_pe_cycle: PerFormat = PerFormat(int8=Fraction(1))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _overlap_of_the_dataflow(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        given = cast("dict[str, Any]", fields)
+        return {"overlap": "pe-drain"} | given if given.get("dataflow") == "os" else given
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.overlap not in (known := OVERLAPS[self.dataflow]):
+            raise ValueError(
+                f"overlap: wanted one of {', '.join(known)} for dataflow {self.dataflow}, "
+                f"got {self.overlap!r}"
+            )
+        if not self.macs_per_pe_cycle.names:
+            raise ValueError("macs_per_pe_cycle: wanted at least one format, got none")
+        return self
+
+    @property
+    def pes(self) -> int:
+        """Processing elements in all arrays together."""
+        return self.rows * self.cols * self.count
+
+    def macs_per_cycle(self, format: str) -> Fraction:
+        """Return the multiply-accumulates all arrays together do per cycle at most.
+
+        Raises:
+            FormatError: if the array does not compute in `format`.
+        """
+        return self.pes * self.macs_per_pe_cycle.get(format)

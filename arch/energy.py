@@ -1,0 +1,111 @@
+"""An energy table: picojoules per action at one technology node, each number cited."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from .formats import Choices, PerFormat
+from .value import Count, Positive, Rate, Value
+
+
+class PerDram(Choices):
+    """A number for each kind of DRAM, e.g. picojoules per bit."""
+
+    ddr3: Rate | None = None
+    ddr4: Rate | None = None
+    lpddr4: Rate | None = None
+    lpddr5: Rate | None = None
+    gddr6: Rate | None = None
+    gddr6x: Rate | None = None
+    hbm2: Rate | None = None
+    hbm2e: Rate | None = None
+    hbm3: Rate | None = None
+    hbm3e: Rate | None = None
+
+
+class SramPoint(Value):
+    """One cited SRAM: its capacity in bytes, and the energy of a byte read or written, in pJ."""
+
+    capacity_bytes: Count
+    pj_per_byte: Positive
+
+
+class EnergyTable(Value):
+    """What one action costs, in picojoules.
+
+    `mac_pj` is one multiply-accumulate into 32 bits, by operand format; `vector_op_pj` one
+    element in one lane for one cycle; `register_pj_per_byte` a PE-local register; `sram` cited
+    points by rising capacity; `dram_pj_per_bit` by kind of DRAM, interface included.
+    """
+
+    name: str
+    description: str = ""
+    node_nm: Positive
+    mac_pj: PerFormat
+    vector_op_pj: Positive
+    register_pj_per_byte: Positive
+    sram: Annotated[tuple[SramPoint, ...], Field(min_length=2)]
+    dram_pj_per_bit: PerDram
+
+    @field_validator("sram")
+    @classmethod
+    def _rising(cls, points: tuple[SramPoint, ...]) -> tuple[SramPoint, ...]:
+        if any(a.capacity_bytes >= b.capacity_bytes for a, b in pairwise(points)):
+            got = ", ".join(str(point.capacity_bytes) for point in points)
+            raise ValueError(f"wanted points by rising capacity_bytes, got {got}")
+        return points
+
+    def mac_j(self, format: str) -> float:
+        """Return the energy of one multiply-accumulate, in joules.
+
+        Raises:
+            FormatError: if the table does not know `format`.
+        """
+        return float(self.mac_pj.get(format)) * 1e-12
+
+    @property
+    def vector_op_j(self) -> float:
+        """The energy of one element in one lane for one cycle, in joules."""
+        return self.vector_op_pj * 1e-12
+
+    @property
+    def register_j_per_byte(self) -> float:
+        """The energy of a byte read from, or written to, a PE's register, in joules."""
+        return self.register_pj_per_byte * 1e-12
+
+    def sram_pj_per_byte(self, capacity_bytes: int) -> float:
+        """Return the energy of a byte read from, or written to, an SRAM of this size, in pJ.
+
+        A straight line in log capacity and log energy through the two cited points around it;
+        beyond the first and the last point the nearest line goes on.
+
+        Raises:
+            ValueError: if `capacity_bytes` is not positive.
+        """
+        if capacity_bytes <= 0:
+            raise ValueError(f"capacity_bytes: wanted more than 0, got {capacity_bytes}")
+        for point in self.sram:
+            if point.capacity_bytes == capacity_bytes:
+                return point.pj_per_byte
+        inner = sum(point.capacity_bytes < capacity_bytes for point in self.sram[1:-1])
+        low, high = self.sram[inner], self.sram[inner + 1]
+        slope = math.log(high.pj_per_byte / low.pj_per_byte) / math.log(
+            high.capacity_bytes / low.capacity_bytes
+        )
+        return float(low.pj_per_byte * (capacity_bytes / low.capacity_bytes) ** slope)
+
+    def sram_j_per_byte(self, capacity_bytes: int) -> float:
+        """Return `sram_pj_per_byte` in joules."""
+        return self.sram_pj_per_byte(capacity_bytes) * 1e-12
+
+    def dram_j_per_byte(self, kind: str) -> float:
+        """Return the energy of one byte moved from or to DRAM, in joules.
+
+        Raises:
+            FormatError: if the table does not know this `kind` of DRAM.
+        """
+        return float(self.dram_pj_per_bit.get(kind)) * 8e-12

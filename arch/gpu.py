@@ -1,0 +1,103 @@
+"""A GPU: peaks by format, bandwidths, launch costs and power, for a roofline model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+from pydantic import model_validator
+
+from .formats import Format, PerFormat
+from .memory import DramKind
+from .value import Count, NotNegative, Positive, Rate, Value
+
+
+class GpuMemory(Value):
+    """Device memory: bandwidth, size and kind."""
+
+    bytes_per_s: Positive
+    capacity_bytes: Count
+    kind: DramKind
+
+
+class GpuEnergy(NamedTuple):
+    """Where the joules of a kernel went."""
+
+    idle_j: float
+    compute_j: float
+    dram_j: float
+
+    @property
+    def total_j(self) -> float:
+        """All of it, in joules."""
+        return self.idle_j + self.compute_j + self.dram_j
+
+
+class Gpu(Value):
+    """A GPU as a roofline sees it.
+
+    `peak_flops` are dense peaks in FLOP/s by format (one MAC is two FLOP); `vector_flops` is
+    the fp32 rate of the general cores, which do softmax, norms and activations. `launch_s` is
+    the least time a kernel takes from its predecessor's end to its own; `sync_s` is what it
+    costs to bring a count that depends on data back to the host before the next launch.
+
+    Power: `idle_w` is drawn for as long as a kernel runs, whatever it does (not the lower power
+    of a board at rest); `pj_per_flop` and `dram_pj_per_bit` come on top; together they never
+    exceed `tdp_w`.
+    """
+
+    name: str
+    description: str = ""
+    sms: Count
+    clock_hz: Positive
+    default_format: Format = "fp16"
+    peak_flops: PerFormat
+    vector_flops: Positive
+    dram: GpuMemory
+    l2_bytes: Count
+    launch_s: NotNegative
+    sync_s: NotNegative
+    idle_w: NotNegative
+    tdp_w: Positive
+    pj_per_flop: PerFormat
+    dram_pj_per_bit: Rate
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.default_format not in self.peak_flops:
+            raise ValueError(
+                f"default_format: wanted one of peak_flops ({', '.join(self.peak_flops.names)}), "
+                f"got {self.default_format!r}"
+            )
+        if missing := [name for name in self.peak_flops.names if name not in self.pj_per_flop]:
+            raise ValueError(
+                f"pj_per_flop: wanted every format of peak_flops, got none for {missing[0]}"
+            )
+        if self.idle_w > self.tdp_w:
+            raise ValueError(f"idle_w: wanted at most tdp_w = {self.tdp_w:g}, got {self.idle_w:g}")
+        return self
+
+    def flops_per_s(self, format: str) -> float:
+        """Return the dense peak in FLOP/s.
+
+        Raises:
+            FormatError: if the GPU does not compute in `format`, e.g. fp8 on an A100.
+        """
+        return float(self.peak_flops.get(format))
+
+    def energy(self, *, seconds: float, flops: float, dram_bytes: float, format: str) -> GpuEnergy:
+        """Return the joules of a kernel that ran for `seconds`, by where they went.
+
+        idle_w x seconds + pj_per_flop x flops + dram_pj_per_bit x bits, cut at tdp_w x seconds;
+        a cut is shared by compute and DRAM in proportion, because a real board would have
+        lowered its clock for both.
+
+        Raises:
+            FormatError: if the GPU does not compute in `format`.
+        """
+        idle_j = self.idle_w * seconds
+        compute_j = float(self.pj_per_flop.get(format)) * 1e-12 * flops
+        dram_j = float(self.dram_pj_per_bit) * 8e-12 * dram_bytes
+        dynamic_j = compute_j + dram_j
+        room_j = self.tdp_w * seconds - idle_j
+        share = min(1.0, room_j / dynamic_j) if dynamic_j > 0 else 1.0
+        return GpuEnergy(idle_j, compute_j * share, dram_j * share)

@@ -1,0 +1,126 @@
+"""From a YAML file to a machine: by name or path, checked, with errors that say what to do."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from .accelerator import Accelerator
+from .document import Document, MachineError, read_document
+from .energy import EnergyTable
+from .explain import explain, got
+from .gpu import Gpu
+from .value import Value
+
+_MACHINES: Final = Path(__file__).resolve().parent / "machines"
+_ENERGY_TABLES: Final = Path(__file__).resolve().parent / "energy_tables"
+_KINDS: Final[dict[str, type[Accelerator | Gpu]]] = {"accelerator": Accelerator, "gpu": Gpu}
+_V = TypeVar("_V", bound=Value)
+
+
+def machine_names() -> tuple[str, ...]:
+    """Return the names of the machines that come with Tilewise, sorted."""
+    return _names(_MACHINES)
+
+
+def load_machine(name_or_path: str | Path) -> Accelerator | Gpu:
+    """Return the machine of this name, or the one described by a YAML file.
+
+    >>> load_machine("edge-32x32").array.pes
+    1024
+
+    Args:
+        name_or_path: one of `machine_names()`; or a path, which is anything that ends in
+            `.yaml` or `.yml` or has a folder in it.
+
+    Raises:
+        MachineError: if there is no such machine, or its file is wrong; one line that names
+            file, line, key, what was wanted, what was got, and the nearest key or name.
+    """
+    document = read_document(_find(name_or_path, _MACHINES, "machine"))
+    fields = dict(document.values)
+    kind = fields.pop("kind", None)
+    if "kind" not in document.values:
+        document.fail((), "kind: missing key, wanted accelerator or gpu")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        document.fail(("kind",), f"wanted accelerator or gpu, got {got(kind, _KINDS)}")
+    if kind == "accelerator" and not isinstance(fields.get("energy", {}), dict):
+        fields["energy"] = _build(EnergyTable, *_energy(document))
+    return _build(_KINDS[kind], fields, document)
+
+
+def energy_table(name_or_path: str | Path) -> EnergyTable:
+    """Return the energy table of this name, or the one described by a YAML file.
+
+    Raises:
+        MachineError: as `load_machine`.
+    """
+    document = read_document(_find(name_or_path, _ENERGY_TABLES, "energy table"))
+    return _build(EnergyTable, document.values, document)
+
+
+def sources(name_or_path: str | Path) -> dict[str, str]:
+    """Return where each number of a machine comes from, by dotted key, its energy table included.
+
+    An assumed number says `assumed: ` and why; a number without a source is not listed.
+
+    >>> sources("edge-32x32")["dram.setup_cycles"]
+    'assumed: a descriptor of a few words written, decoded and issued'
+
+    Raises:
+        MachineError: as `load_machine`.
+    """
+    load_machine(name_or_path)
+    document = read_document(_find(name_or_path, _MACHINES, "machine"))
+    found = dict(document.sources)
+    if isinstance(document.values.get("energy"), str):
+        _, table = _energy(document)
+        found |= {f"energy.{key}": source for key, source in table.sources.items()}
+    return found
+
+
+@functools.cache
+def _names(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+
+
+def _find(name_or_path: str | Path, folder: Path, what: str) -> Path:
+    path = Path(name_or_path)
+    if isinstance(name_or_path, Path) or path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        return path
+    names = _names(folder)
+    if name_or_path not in names:
+        raise MachineError(
+            f"{what}: wanted one of {', '.join(names)}, or a path ending in .yaml; "
+            f"got {got(name_or_path, names)}"
+        )
+    return folder / f"{name_or_path}.yaml"
+
+
+def _energy(document: Document) -> tuple[dict[str, Any], Document]:
+    """Read the energy table a machine names; a path counts from the machine's own folder."""
+    named = document.values["energy"]
+    if not isinstance(named, str):
+        document.fail(("energy",), f"wanted the name of an energy table, got {got(named)}")
+    try:
+        path = _find(named, _ENERGY_TABLES, "energy table")
+    except MachineError as error:
+        document.fail(("energy",), str(error).removeprefix("energy table: "))
+    path = Path(document.file).parent / path
+    if not path.exists():
+        document.fail(("energy",), f"wanted an energy table, got no such file as {path}")
+    table = read_document(path)
+    return table.values, table
+
+
+def _build(cls: type[_V], fields: dict[str, Any], document: Document) -> _V:
+    try:
+        return cls.model_validate(fields)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+    # An unknown key explains a missing one beside it, so it is told first; then by line.
+    problems.sort(key=lambda p: (p["type"] != "extra_forbidden", document.line(p["loc"])))
+    document.fail(*explain(cls, problems[0]))

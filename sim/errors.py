@@ -1,0 +1,7 @@
+"""What can go wrong between a valid workload and a valid machine."""
+
+__all__ = ["MappingError"]
+
+
+class MappingError(ValueError):
+    """The machine cannot hold one tile of an operator, or does not know the number format."""

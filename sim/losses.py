@@ -1,0 +1,164 @@
+"""Where each PE-cycle went, exactly.
+
+Everything that the arrays could have done is `PEs x makespan` PE-cycles.  Each of them takes the
+first cause that applies: useful MACs, a selector's MACs, padded tokens, the ragged edge of a fold,
+filling, draining and reloading the array, waiting for memory, for the vector unit, for a decision
+(barrier and host), and arrays without a share of the work.  The parts are rational numbers that add
+up exactly; none is negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch import Accelerator
+from .program import Program, total
+from .spans import UNITS, Spans
+
+__all__ = ["CAUSES", "Losses", "account"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """PE-cycles by cause.
+
+    Attributes:
+        useful: MACs of the model itself.
+        selector: MACs of token selectors.
+        padding: MACs on tokens that are only there to fill a shape.
+        edge: Rows, columns or words of a fold that its ragged operand leaves empty.
+        fill_drain: Filling, draining and reloading the array.
+        memory: Waiting for DRAM, or for the input buffer's read rate.
+        vector: Waiting for the vector unit.
+        wait: Waiting for a decision and the host.
+        imbalance: Arrays without a share of a tile.
+    """
+
+    useful: Fraction = Fraction(0)
+    selector: Fraction = Fraction(0)
+    padding: Fraction = Fraction(0)
+    edge: Fraction = Fraction(0)
+    fill_drain: Fraction = Fraction(0)
+    memory: Fraction = Fraction(0)
+    vector: Fraction = Fraction(0)
+    wait: Fraction = Fraction(0)
+    imbalance: Fraction = Fraction(0)
+
+    @property
+    def total(self) -> Fraction:
+        """All PE-cycles."""
+        return sum((getattr(self, cause) for cause in CAUSES), Fraction(0))
+
+    def shares(self) -> dict[str, float]:
+        """Each cause's part of the whole; zeros if there is nothing to share."""
+        whole = self.total
+        return {c: float(getattr(self, c) / whole) if whole else 0.0 for c in CAUSES}
+
+    def __add__(self, other: Losses) -> Losses:
+        return Losses(**{cause: getattr(self, cause) + getattr(other, cause) for cause in CAUSES})
+
+
+CAUSES: tuple[str, ...] = tuple(field.name for field in fields(Losses))
+
+# While the arrays idle, the first of these that is under way is the cause.
+_GAP_CAUSES = ("fill_drain", "memory", "vector", "wait")
+
+
+def account(program: Program, spans: Spans, machine: Accelerator) -> tuple[Losses, ...]:
+    """The losses of every kernel; their sum is the whole run's.
+
+    Time in which the arrays idle belongs to the kernel in whose window it lies: from the end of all
+    earlier kernels to its own end.
+    """
+    pes = machine.array.pes
+    kernels = len(program.kernels)
+    busy = _busy(spans, kernels)
+    gaps = _gaps(spans, kernels)
+    found: list[Losses] = []
+    for index, kernel in enumerate(program.kernels):
+        sums = total(kernel.nodes)
+        useful = Fraction(sums.useful)
+        filling = int(busy[index]) * pes - sums.streamed - sums.throttled - sums.idle
+        idle = {cause: int(gaps[position, index]) * pes for position, cause in enumerate(_GAP_CAUSES)}
+        found.append(
+            Losses(
+                useful=Fraction(0) if kernel.selector else useful,
+                selector=useful if kernel.selector else Fraction(0),
+                edge=sums.streamed - useful,
+                fill_drain=Fraction(filling + idle["fill_drain"]),
+                memory=Fraction(sums.throttled + idle["memory"]),
+                vector=Fraction(idle["vector"]),
+                wait=Fraction(idle["wait"]),
+                imbalance=Fraction(sums.idle),
+            )
+        )
+    return tuple(found)
+
+
+def _busy(spans: Spans, kernels: int) -> NDArray[np.int64]:
+    """Cycles for which each kernel holds the arrays' ports, `(kernels,)`."""
+    array = spans.of_unit("array")
+    # A port that is held longer than the last result needs is held beyond the end of time.
+    held = np.minimum(array.end, spans.cycles) - array.start
+    cycles = np.zeros(kernels, dtype=np.int64)
+    np.add.at(cycles, array.kernel, held)
+    return cycles
+
+
+def window_ends(spans: Spans, kernels: int) -> NDArray[np.int64]:
+    """When each kernel and all before it are over, `(kernels,)`."""
+    ends = np.zeros(kernels, dtype=np.int64)
+    np.maximum.at(ends, spans.kernel, spans.end + spans.tail)
+    return np.maximum.accumulate(ends)
+
+
+def _gaps(spans: Spans, kernels: int) -> NDArray[np.int64]:
+    """Cycles in which the arrays idle, by cause and kernel, `(causes, kernels)`."""
+    makespan = spans.cycles
+    windows = window_ends(spans, kernels)
+    array = spans.of_unit("array")
+    memory = spans.of_unit("weights", "inputs", "store")
+    vector = spans.of_unit("vector")
+    # Under way, in the order of precedence: the port itself, the drain behind it, and so on.
+    under_way = [
+        (array.start, array.end),
+        (array.end, array.end + array.tail),
+        (memory.start, memory.end + memory.tail),
+        (vector.start, vector.end),
+    ]
+    times = np.unique(
+        np.clip(np.concatenate([*(t for pair in under_way for t in pair), windows, [0]]), 0, makespan)
+    )
+    lengths = np.diff(times)
+    cause = np.full(len(lengths), len(under_way))
+    for position in reversed(range(len(under_way))):
+        cause[_covered(times, *under_way[position])] = position
+    window = np.searchsorted(windows, times[:-1], side="right")
+    found = np.zeros((len(under_way) + 1, kernels), dtype=np.int64)
+    np.add.at(found, (cause, window), lengths)
+    return found[1:]
+
+
+def _covered(
+    times: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which of the stretches between `times` lie in one of the intervals."""
+    real = ends > starts
+    steps = np.zeros(len(times), dtype=np.int64)
+    last = times[-1] if len(times) else 0
+    np.add.at(steps, np.searchsorted(times, np.minimum(starts[real], last)), 1)
+    np.add.at(steps, np.searchsorted(times, np.minimum(ends[real], last)), -1)
+    return np.cumsum(steps)[:-1] > 0
+
+
+def summed(losses: Sequence[Losses]) -> Losses:
+    """The losses of a whole run."""
+    return sum(losses, Losses())
+
+
+assert len(UNITS) == 6, "a new unit needs its place in the order of causes"

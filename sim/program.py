@@ -1,0 +1,187 @@
+"""What a machine is told to do: tiles in loops, one kernel after another.
+
+A `Tile` is what one double-buffer slot holds: what is loaded for it, how long the array and the
+vector unit work on it, and what is stored.  Tiles that repeat stand in a `Loop`, so that a program
+stays small however large the layer is.  A program depends on the machine through the mapping that
+was chosen, but holds no time except inside the array and the vector unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
+from typing import TypeAlias
+
+from .array_work import ArrayWork
+
+__all__ = ["KernelProgram", "Loop", "Node", "Program", "Tile", "Totals", "repeat", "tiles", "total"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One step of a kernel.
+
+    Attributes:
+        weight_bytes, input_bytes: Loaded from DRAM into the weight and the input buffer; 0 if the
+            operand is there already.
+        weight_loads, input_loads: DMA descriptors of those loads.
+        weights_freed, inputs_freed: Bytes of those buffers that nobody reads after the array has
+            taken this tile.
+        work: The arrays' share; None if the tile needs no array.
+        accumulator_bytes: Partial sums the tile opens.
+        vector_cycles: Work of the vector unit once the last result is out; None if the sums stay
+            in the accumulators because more will be added.
+        accumulators_freed: Bytes of partial sums that are gone after that work.
+        scores_freed: Bytes of partial sums that the array was the last to read, as the operand of
+            the second product of attention.
+        vector_frees: Bytes of the input buffer that the vector unit was the last to read.
+        store_bytes: Written to DRAM after that; 0 if the result stays on chip.
+        host_cycles: Time until the host has set the bounds of what follows.
+        after: How many tiles back the one lies whose vector work this one needs; 0 for none.
+        vector_reads, sum_reads: Elements and partial sums that the vector unit reads.
+        outputs: Elements that leave the vector unit for a buffer.
+    """
+
+    weight_bytes: int = 0
+    input_bytes: int = 0
+    weight_loads: int = 0
+    input_loads: int = 0
+    weights_freed: int = 0
+    inputs_freed: int = 0
+    work: ArrayWork | None = None
+    accumulator_bytes: int = 0
+    vector_cycles: int | None = None
+    accumulators_freed: int = 0
+    scores_freed: int = 0
+    vector_frees: int = 0
+    store_bytes: int = 0
+    host_cycles: int = 0
+    after: int = 0
+    vector_reads: int = 0
+    sum_reads: int = 0
+    outputs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """`body`, `count` times over."""
+
+    count: int
+    body: tuple[Node, ...]
+
+
+Node: TypeAlias = "Tile | Loop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelProgram:
+    """The tiles of one kernel and what they wait for.
+
+    Attributes:
+        name, kind: Of the kernel's lead operator.
+        fused: Names of the operators that ride on its way out.
+        selector: True if it belongs to a token selector.
+        nodes: Its tiles, in loops.
+        after: Kernels (by position) whose results it reads, or whose decision it waits for.
+        weights_early: True if what goes to the weight buffer are parameters, which may be loaded
+            before the kernels in `after` are done.
+        mapping: How it was tiled, for people.
+    """
+
+    name: str
+    kind: str
+    fused: tuple[str, ...] = ()
+    selector: bool = False
+    nodes: tuple[Node, ...]
+    after: tuple[int, ...] = ()
+    weights_early: bool = True
+    mapping: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """Kernels in the order in which they run."""
+
+    kernels: tuple[KernelProgram, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Sums over tiles, named as in `Tile` and `ArrayWork`; `+` adds and `*` repeats."""
+
+    tiles: int = 0
+    macs: int = 0
+    weight_bytes: int = 0
+    input_bytes: int = 0
+    store_bytes: int = 0
+    array_cycles: int = 0
+    vector_cycles: int = 0
+    useful: Fraction | int = 0
+    streamed: int = 0
+    throttled: int = 0
+    idle: int = 0
+    input_reads: int = 0
+    weight_reads: int = 0
+    sum_accesses: int = 0
+    outputs: int = 0
+
+    @property
+    def dram_bytes(self) -> int:
+        """Bytes loaded and stored."""
+        return self.weight_bytes + self.input_bytes + self.store_bytes
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(**{name: getattr(self, name) + getattr(other, name) for name in _SUMMED})
+
+    def __mul__(self, count: int) -> Totals:
+        return Totals(**{name: getattr(self, name) * count for name in _SUMMED})
+
+
+_SUMMED = tuple(Totals.__dataclass_fields__)
+
+
+def total(nodes: tuple[Node, ...]) -> Totals:
+    """The sums over every tile of `nodes`, without expanding a loop."""
+    return reduce(lambda sums, node: sums + _total(node), nodes, Totals())
+
+
+def _total(node: Node) -> Totals:
+    if isinstance(node, Loop):
+        return total(node.body) * node.count
+    work = node.work
+    return Totals(
+        tiles=1,
+        macs=work.macs if work else 0,
+        weight_bytes=node.weight_bytes,
+        input_bytes=node.input_bytes,
+        store_bytes=node.store_bytes,
+        array_cycles=work.cycles if work else 0,
+        vector_cycles=node.vector_cycles or 0,
+        useful=work.useful if work else 0,
+        streamed=work.streamed if work else 0,
+        throttled=work.throttled if work else 0,
+        idle=work.idle if work else 0,
+        input_reads=node.vector_reads + (work.input_reads if work else 0),
+        weight_reads=work.weight_reads if work else 0,
+        sum_accesses=node.sum_reads + (work.sum_accesses if work else 0),
+        outputs=node.outputs,
+    )
+
+
+def tiles(nodes: tuple[Node, ...]) -> Iterator[Tile]:
+    """Every tile in order, loops expanded one at a time."""
+    for node in nodes:
+        if isinstance(node, Tile):
+            yield node
+        else:
+            for _ in range(node.count):
+                yield from tiles(node.body)
+
+
+def repeat(count: int, body: tuple[Node, ...]) -> tuple[Node, ...]:
+    """`body`, `count` times, as the smallest tree: nothing, itself, or a loop."""
+    if count == 0 or not body:
+        return ()
+    return body if count == 1 else (Loop(count=count, body=body),)

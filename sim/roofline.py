@@ -1,0 +1,237 @@
+"""The GPU model: each fused kernel takes the longer of its arithmetic and its traffic, and a launch.
+
+The roofline of Williams, Waterman and Patterson (Communications of the ACM 52(4), 2009), one kernel
+at a time.  Elementwise work rides behind the kernel that makes its operand, as a compiler fuses it.
+Attention is one kernel whose scores stay on chip (Dao et al., FlashAttention, NeurIPS 2022) or, with
+`fused_attention=False`, three that pass them through memory.  After a data-dependent selection the
+host must read the count before it can launch what follows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..arch import Gpu
+from ..arch.formats import FormatError, bits
+from ..workloads.extent import product
+from ..workloads.graph import Workload
+from ..workloads.operator import (
+    Attention,
+    Convolution,
+    Elementwise,
+    MatMul,
+    Movement,
+    Normalization,
+    Operand,
+    Operator,
+    Reduction,
+    Softmax,
+    TokenSelection,
+)
+from .errors import MappingError
+from .fusion import Kernel, fuse
+from .losses import Losses
+from .result import KernelResult
+from .spans import UNITS, Spans
+
+__all__ = ["kernel_time", "run_kernels"]
+
+# FLOP per element on the general cores, counted by hand from the usual formulas; a transcendental
+# counts as the 8 of a polynomial evaluation.  Assumed, and rarely what limits a kernel.
+_VECTOR_FLOP = {"softmax": 12, "normalization": 8, "reduction": 1, "selection": 2, "movement": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelTime:
+    """Seconds of one kernel by roof.
+
+    Attributes:
+        math_s: At the peak of the tensor cores.
+        vector_s: At the peak of the general cores.
+        memory_s: At the bandwidth of the device memory.
+        launch_s: Overhead before it.
+        sync_s: Read-back behind it.
+        dram_bytes: Read and written.
+    """
+
+    math_s: float
+    vector_s: float
+    memory_s: float
+    launch_s: float
+    sync_s: float
+    dram_bytes: int
+
+    @property
+    def total_s(self) -> float:
+        """The kernel's whole time."""
+        return max(self.math_s, self.vector_s, self.memory_s) + self.launch_s + self.sync_s
+
+
+def kernel_time(kernel: Kernel, gpu: Gpu, format: str) -> KernelTime:
+    """The roofline of one kernel.
+
+    Raises:
+        FormatError: The GPU has no peak for `format`.
+    """
+    lead = kernel.lead
+    macs = _int(lead.macs)
+    elements = sum(_int(o.elements) for o in (*lead.operands, *kernel.extra))
+    elements += _int(kernel.tail.elements)
+    if not isinstance(lead, Movement):  # of a table, only the rows that are gathered are read
+        elements += sum(operator.parameters for operator in kernel.operators)
+    dram_bytes = math.ceil(elements * bits(format) / 8)
+    waits = isinstance(lead, TokenSelection) and lead.data_dependent
+    return KernelTime(
+        math_s=2 * macs / gpu.flops_per_s(format),
+        vector_s=_vector_flop(kernel) / gpu.vector_flops,
+        memory_s=dram_bytes / gpu.dram.bytes_per_s,
+        launch_s=gpu.launch_s,
+        sync_s=gpu.sync_s if waits else 0.0,
+        dram_bytes=dram_bytes,
+    )
+
+
+def _vector_flop(kernel: Kernel) -> int:
+    lead = kernel.lead
+    flop = 0
+    match lead:
+        case Attention():
+            flop = _VECTOR_FLOP["softmax"] * _int(lead.copies * lead.queries * lead.keys)
+        case Softmax() | Normalization():
+            flop = _VECTOR_FLOP[lead.kind] * _int(lead.rows * lead.row_length)
+        case Reduction():
+            flop = _VECTOR_FLOP["reduction"] * _int(lead.reads)
+        case TokenSelection():
+            flop = _VECTOR_FLOP["selection"] * _int(lead.candidates)
+        case _:
+            pass
+    return flop + sum(
+        (8 if operator.transcendental else 1) * _int(operator.elements)
+        for operator in kernel.operators
+        if isinstance(operator, Elementwise)
+    )
+
+
+def run_kernels(
+    workload: Workload, gpu: Gpu, format: str, *, fused_attention: bool = True
+) -> tuple[Spans, tuple[KernelResult, ...]]:
+    """Run a bound `workload` kernel after kernel, in cycles of the GPU's clock.
+
+    The accounting has the arrays' causes in the GPU's own units: `useful` is time at the peak,
+    `memory` and `vector` what the other roofs add, `wait` launches and read-backs.
+
+    Raises:
+        MappingError: The GPU has no peak for `format`; the text names those it has.
+    """
+    if format not in gpu.peak_flops:
+        try:
+            gpu.flops_per_s(format)
+        except FormatError as error:
+            raise MappingError(f"{gpu.name} computes in other formats: {error}") from None
+    operators: list[Operator] = []
+    for operator in workload.operators:
+        split = isinstance(operator, Attention) and not fused_attention
+        operators.extend(
+            unfused_attention(operator) if split and isinstance(operator, Attention) else [operator]
+        )
+    rows: list[tuple[int, int, int, int, int]] = []
+    found: list[KernelResult] = []
+    now = 0
+    for index, kernel in enumerate(fuse(tuple(operators), workload.outputs)):
+        if not _int(kernel.tail.elements) and not _int(kernel.lead.macs):
+            continue
+        time = kernel_time(kernel, gpu, format)
+        start = now
+        launched = start + _cycles(time.launch_s, gpu)
+        worked = launched + max(1, _cycles(time.total_s - time.launch_s - time.sync_s, gpu))
+        now = worked + _cycles(time.sync_s, gpu)
+        index = len(found)
+        rows.append((UNITS.index("host"), index, start, launched, 0))
+        unit = "array" if isinstance(kernel.lead, MatMul | Convolution | Attention) else "vector"
+        rows.append((UNITS.index(unit), index, launched, worked, 0))
+        if now > worked:
+            rows.append((UNITS.index("host"), index, worked, now, 0))
+        macs = _int(kernel.lead.macs)
+        joules = gpu.energy(
+            seconds=(now - start) / gpu.clock_hz,
+            flops=2 * macs,
+            dram_bytes=time.dram_bytes,
+            format=format,
+        )
+        found.append(
+            KernelResult(
+                name=kernel.name,
+                kind=kernel.lead.kind,
+                fused=tuple(operator.name for operator in kernel.epilogue),
+                selector=kernel.lead.selector,
+                macs=macs,
+                start_cycle=start,
+                end_cycle=now,
+                dram_bytes=time.dram_bytes,
+                utilization=time.math_s * gpu.clock_hz / (now - start),
+                losses=_losses(kernel, time, gpu, now - start, worked - launched),
+                energy_j={
+                    "idle": joules.idle_j,
+                    "compute": joules.compute_j,
+                    "dram": joules.dram_j,
+                },
+                mapping=_bound_by(time),
+            )
+        )
+    return Spans.of(rows), tuple(found)
+
+
+def unfused_attention(operator: Attention) -> list[Operator]:
+    """Attention as three operators that pass the scores on through memory."""
+    shape = (operator.copies, operator.queries, operator.keys)
+    elements = product(shape)
+    scores, weights = f"{operator.name}/scores", f"{operator.name}/softmax"
+    query, key, value, *rest = operator.operands
+    return [
+        MatMul(
+            name=scores, operands=(query, key, *rest), shape=shape, selector=operator.selector,
+            copies=operator.copies, m=operator.queries, k=operator.head_dim, n=operator.keys,
+            weights=0,
+        ),
+        Softmax(
+            name=weights, operands=(Operand(sources=(scores,), elements=elements),), shape=shape,
+            selector=operator.selector, rows=operator.copies * operator.queries,
+            row_length=operator.keys,
+        ),
+        MatMul(
+            name=operator.name, operands=(Operand(sources=(weights,), elements=elements), value),
+            shape=operator.shape, selector=operator.selector, copies=operator.copies,
+            m=operator.queries, k=operator.keys, n=operator.value_dim, weights=0,
+        ),
+    ]  # fmt: skip
+
+
+def _bound_by(time: KernelTime) -> str:
+    roofs = {"math": time.math_s, "memory": time.memory_s, "vector": time.vector_s}
+    roof = max(roofs, key=lambda name: roofs[name])
+    return "launch-bound" if time.launch_s > roofs[roof] else f"{roof}-bound"
+
+
+def _losses(kernel: Kernel, time: KernelTime, gpu: Gpu, cycles: int, working: int) -> Losses:
+    useful = min(Fraction(time.math_s * gpu.clock_hz), Fraction(working))
+    rest = working - useful
+    by_memory = time.memory_s >= time.vector_s
+    return Losses(
+        useful=Fraction(0) if kernel.lead.selector else useful,
+        selector=useful if kernel.lead.selector else Fraction(0),
+        memory=rest if by_memory else Fraction(0),
+        vector=Fraction(0) if by_memory else rest,
+        wait=Fraction(cycles - working),
+    )
+
+
+def _cycles(seconds: float, gpu: Gpu) -> int:
+    return math.ceil(seconds * gpu.clock_hz)
+
+
+def _int(size: object) -> int:
+    if not isinstance(size, int):
+        raise TypeError(f"the workload must be bound before it is simulated, got size {size}")
+    return size

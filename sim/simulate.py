@@ -1,0 +1,138 @@
+"""The front of the simulator: a workload, a machine, a binding -> a result."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..arch import Accelerator, Gpu
+from ..workloads.batching import repeated
+from ..workloads.graph import BindingError, Workload
+from .energy import kernel_energy
+from .engine import run
+from .losses import account, window_ends
+from .lower import lower
+from .program import Program, total
+from .result import KernelResult, Result
+from .roofline import run_kernels
+from .spans import UNITS, Spans
+
+__all__ = ["simulate"]
+
+
+def simulate(
+    workload: Workload,
+    machine: Accelerator | Gpu,
+    *,
+    bind: Mapping[str, int] | None = None,
+    batch: int = 1,
+    format: str | None = None,
+) -> Result:
+    """Run `workload` on `machine`.
+
+    Args:
+        workload: A model, its symbols bound here or by its defaults.
+        machine: An accelerator (cycle-level engine) or a GPU (roofline).
+        bind: Values for symbols, as `{"kept_1": 137}`.
+        batch: Images.  A graph with a symbol `batch` takes them side by side; one that takes a
+            single image is run for each, layer by layer.
+        format: Number format of the operands; the machine's own if None.
+
+    Raises:
+        BindingError: A symbol is unbound, unknown or out of range, or the batch contradicts it.
+        MappingError: The machine does not compute in `format` or cannot hold one tile.
+    """
+    format = format or machine.default_format
+    bound, bindings = _bound(workload, dict(bind or {}), batch)
+    if isinstance(machine, Gpu):
+        spans, operators = run_kernels(bound, machine, format)
+    else:
+        program = lower(bound, machine, format)
+        spans = run(program, machine)
+        operators = _operators(program, spans, machine, format)
+    from .. import __version__
+
+    identity = repr((__version__, bound.content_hash, machine, format))
+    return Result(
+        version=__version__,
+        workload=workload.name,
+        machine=machine.name,
+        format=format,
+        batch=int(bound.images),  # type: ignore[arg-type]
+        bindings=bindings,
+        config_hash=hashlib.sha256(identity.encode()).hexdigest(),
+        clock_hz=float(machine.clock_hz),
+        cycles=spans.cycles,
+        macs=int(bound.macs),  # type: ignore[arg-type]
+        macs_without_attention=int(bound.macs_without_attention),  # type: ignore[arg-type]
+        parameters=workload.parameters,
+        operators=operators,
+        spans=spans,
+        notes=workload.notes,
+    )
+
+
+def _bound(
+    workload: Workload, bind: dict[str, int], batch: int
+) -> tuple[Workload, dict[str, int]]:
+    if batch < 1:
+        raise BindingError(f"batch={batch} is out of range: it must be at least 1")
+    names = {symbol.name for symbol in workload.symbols}
+    copies = batch
+    if "batch" in names:
+        if bind.setdefault("batch", batch) != batch and batch != 1:
+            raise BindingError(f"batch is given twice: {batch} and, bound, {bind['batch']}")
+        copies = 1
+    bindings = {name: int(value) for name, value in workload.binding(bind).items()}  # type: ignore[arg-type]
+    return repeated(workload.bind(bindings), copies), bindings
+
+
+def _operators(
+    program: Program, spans: Spans, machine: Accelerator, format: str
+) -> tuple[KernelResult, ...]:
+    kernels = len(program.kernels)
+    losses = account(program, spans, machine)
+    ends = window_ends(spans, kernels)
+    windows = np.diff(ends, prepend=0)
+    first, last = _extent(spans, kernels, ends)
+    rate = machine.array.macs_per_cycle(format)
+    found: list[KernelResult] = []
+    for index, kernel in enumerate(program.kernels):
+        sums = total(kernel.nodes)
+        start, end = int(first[index]), int(last[index])
+        possible = rate * (end - start)
+        found.append(
+            KernelResult(
+                name=kernel.name,
+                kind=kernel.kind,
+                fused=kernel.fused,
+                selector=kernel.selector,
+                macs=sums.macs,
+                start_cycle=start,
+                end_cycle=end,
+                dram_bytes=sums.dram_bytes,
+                utilization=float(sums.macs / possible) if possible else 0.0,
+                losses=losses[index],
+                energy_j=kernel_energy(kernel, machine, format, int(windows[index])),
+                mapping=kernel.mapping,
+            )
+        )
+    return tuple(found)
+
+
+def _extent(
+    spans: Spans, kernels: int, ends: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """First and last cycle of each kernel; weights loaded ahead do not start it."""
+    own = spans.where(spans.unit != UNITS.index("weights"))
+    first = np.full(kernels, np.iinfo(np.int64).max)
+    last = np.zeros(kernels, dtype=np.int64)
+    np.minimum.at(first, own.kernel, own.start)
+    np.maximum.at(last, own.kernel, own.end + own.tail)
+    empty = last == 0
+    first[empty] = last[empty] = np.where(empty, ends, 0)[empty]
+    return first, last
+
+

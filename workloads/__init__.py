@@ -1,0 +1,91 @@
+"""What is computed: operators, graphs, tokens and the model zoo; never hardware or time."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .extent import Extent, Size, UnboundSymbolError, evaluate
+    from .find import workload
+    from .graph import BindingError, Constraint, FreeNode, Symbol, Workload
+    from .onnx_ledger import OnnxError
+    from .onnx_reader import read
+    from .operator import (
+        Attention,
+        Convolution,
+        Elementwise,
+        MatMul,
+        Movement,
+        Normalization,
+        Operand,
+        Operator,
+        Reduction,
+        Softmax,
+        TokenSelection,
+    )
+    from .zoo import UnknownModelError, load, names
+    from .zoo.vit import vit
+
+__all__ = [
+    "Attention",
+    "BindingError",
+    "Constraint",
+    "Convolution",
+    "Elementwise",
+    "Extent",
+    "FreeNode",
+    "MatMul",
+    "Movement",
+    "Normalization",
+    "OnnxError",
+    "Operand",
+    "Operator",
+    "Reduction",
+    "Size",
+    "Softmax",
+    "Symbol",
+    "TokenSelection",
+    "UnboundSymbolError",
+    "UnknownModelError",
+    "Workload",
+    "evaluate",
+    "load",
+    "names",
+    "read",
+    "vit",
+    "workload",
+]
+
+_HOMES = {
+    "extent": ("Extent", "Size", "UnboundSymbolError", "evaluate"),
+    "find": ("workload",),
+    "graph": ("BindingError", "Constraint", "FreeNode", "Symbol", "Workload"),
+    "onnx_ledger": ("OnnxError",),
+    "onnx_reader": ("read",),
+    "operator": (
+        "Attention",
+        "Convolution",
+        "Elementwise",
+        "MatMul",
+        "Movement",
+        "Normalization",
+        "Operand",
+        "Operator",
+        "Reduction",
+        "Softmax",
+        "TokenSelection",
+    ),
+    "zoo": ("UnknownModelError", "load", "names"),
+    "zoo.vit": ("vit",),
+}
+"""Module -> what it gives; imported when first asked for, as onnx takes long to import."""
+
+
+def __getattr__(name: str) -> Any:  # Any: the type checkers read the imports above instead
+    for module, given in _HOMES.items():
+        if name in given:
+            return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

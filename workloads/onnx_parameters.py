@@ -1,0 +1,120 @@
+"""Initializers and attributes: which numbers are trained, and which small ones decide shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, TensorProto, numpy_helper
+
+from .onnx_node import Shape, Tensor, Values
+from .onnx_values import LARGEST
+
+__all__ = ["FLOATING", "attributes", "captured", "constant", "trained_numbers"]
+
+FLOATING = frozenset({1, 10, 11, 14, 15, 16, 17, 18, 19, 20, 23, 24})
+"""Element types of ONNX that are floating-point numbers."""
+_WEIGHT = FLOATING | {2, 3, 21, 22, 25, 26}
+"""Types that weights come in: floating point, and integers of at most 8 bits."""
+
+_LARGEST_FLOATS = 16
+"""Floating-point contents matter for scales of a resize only, one for each dimension."""
+
+_UNTRAINED: Mapping[str, frozenset[int]] = {
+    "BatchNormalization": frozenset({3, 4}),
+    "Clip": frozenset({1, 2}),
+    "ConvInteger": frozenset({2, 3}),
+    "DequantizeLinear": frozenset({1, 2}),
+    "MatMulInteger": frozenset({2, 3}),
+    "Pad": frozenset({2}),
+    "QLinearConv": frozenset({1, 2, 4, 5, 6, 7}),
+    "QLinearMatMul": frozenset({1, 2, 4, 5, 6, 7}),
+    "QuantizeLinear": frozenset({1, 2}),
+    "Resize": frozenset({1, 2}),
+    "Upsample": frozenset({1}),
+}
+"""Inputs that hold measured or chosen numbers: statistics, limits, scales of a quantization."""
+
+
+def trained_numbers(graph: onnx.GraphProto) -> dict[str, int]:
+    """How many trained numbers each initializer that some node reads has.
+
+    A single number is a constant of the formula, such as the scale of an attention.
+    """
+    used: set[str] = set()
+    for node in graph.node:
+        skipped = _UNTRAINED.get(node.op_type, frozenset())
+        used.update(name for i, name in enumerate(node.input) if i not in skipped)
+        used.update(captured(node))
+    return {
+        tensor.name: prod(tensor.dims)
+        for tensor in graph.initializer
+        if tensor.name in used and prod(tensor.dims) > 1 and tensor.data_type in _WEIGHT
+    }
+
+
+def captured(node: onnx.NodeProto) -> Iterator[str]:
+    """Names that the bodies of an `If`, `Loop` or `Scan` read."""
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from inner.input
+                yield from captured(inner)
+
+
+def constant(proto: TensorProto, folder: Path | None, trained: int = 0) -> Tensor:
+    """A tensor that the file gives, with its contents if they may decide a shape."""
+    shape: Shape = tuple(proto.dims)
+    floating = proto.data_type in FLOATING
+    return Tensor(
+        shape=shape, floating=floating, trained=trained, values=_contents(proto, folder, floating)
+    )
+
+
+def _contents(proto: TensorProto, folder: Path | None, floating: bool) -> Values | None:
+    count = prod(proto.dims)
+    if count > (_LARGEST_FLOATS if floating else LARGEST) or proto.data_type == TensorProto.STRING:
+        return None
+    if count == 0:
+        return np.empty(tuple(proto.dims), dtype=object)
+    try:
+        return _objects(numpy_helper.to_array(proto, str(folder or "")))
+    except (
+        ValueError,
+        OSError,
+        TypeError,
+        onnx.checker.ValidationError,
+    ):  # the file came without its weights
+        return None
+
+
+def _objects(array: Any) -> Values:
+    values = np.empty(array.shape, dtype=object)
+    values[...] = np.asarray(array).astype(object)
+    return values
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes of a node, decoded; tensors become `Tensor`, graphs are left out."""
+    decoded: dict[str, Any] = {}
+    for attribute in node.attribute:
+        match attribute.type:
+            case AttributeProto.INT:
+                decoded[attribute.name] = attribute.i
+            case AttributeProto.FLOAT:
+                decoded[attribute.name] = attribute.f
+            case AttributeProto.STRING:
+                decoded[attribute.name] = attribute.s.decode(errors="replace")
+            case AttributeProto.INTS:
+                decoded[attribute.name] = tuple(attribute.ints)
+            case AttributeProto.FLOATS:
+                decoded[attribute.name] = tuple(attribute.floats)
+            case AttributeProto.TENSOR:
+                decoded[attribute.name] = constant(attribute.t, None)
+            case _:
+                pass
+    return decoded

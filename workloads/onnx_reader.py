@@ -1,0 +1,274 @@
+"""An ONNX file becomes a workload: each node an operator, or free for a reason.
+
+Shapes are inferred here, with symbols and with the shape arithmetic inside the graph; what the file
+states about intermediate shapes is a fallback, since exporters leave it out or leave strays in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import onnx
+
+from .attention import with_attention
+from .extent import parse, symbol
+from .graph import FreeNode, Workload
+from .onnx_file import load
+from .onnx_ledger import Ledger, OnnxError
+from .onnx_names import named
+from .onnx_node import Node, Result, Shape, Tensor
+from .onnx_parameters import FLOATING, attributes, captured, constant, trained_numbers
+from .onnx_rules_constants import RULES as CONSTANTS
+from .onnx_rules_convolution import RULES as CONVOLUTION
+from .onnx_rules_einsum import einsum
+from .onnx_rules_layout import RULES as LAYOUT
+from .onnx_rules_movement import RULES as MOVEMENT
+from .onnx_rules_movement import moved
+from .onnx_rules_parts import RULES as PARTS
+from .onnx_rules_pointwise import MICROSOFT
+from .onnx_rules_pointwise import RULES as POINTWISE
+from .onnx_rules_products import RULES as PRODUCTS
+from .onnx_values import contents
+from .operator import Operator
+from .patterns import with_patterns
+from .selectors import with_selectors
+
+__all__ = ["OnnxError", "read"]
+
+_STANDARD: Mapping[str, Callable[[Node], Result]] = {
+    **CONSTANTS,
+    **CONVOLUTION,
+    **LAYOUT,
+    **MOVEMENT,
+    **PARTS,
+    **POINTWISE,
+    **PRODUCTS,
+    "Einsum": einsum,
+}
+_RULES: Mapping[str, Mapping[str, Callable[[Node], Result]]] = {
+    "": _STANDARD,
+    "com.microsoft": MICROSOFT,
+}
+_HANDED_ON = frozenset({"Identity", "Cast", "Dropout"})
+_ALWAYS_WORK = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"})
+
+
+def read(source: str | Path | bytes, name: str | None = None) -> Workload:
+    """Reads an ONNX model.
+
+    Args:
+        source: Path of an `.onnx` or `.onnx.gz` file, or its bytes.  Weights may be inside, in
+            external files, or missing.
+        name: What to call the workload; the file's name if it is not given.
+
+    Raises:
+        OnnxError: The file cannot be read as a workload; the message is one line.
+    """
+    model, folder = load(source)
+    if name is None:
+        name = "model" if isinstance(source, bytes) else Path(source).name.split(".onnx")[0]
+    return _Reading(model, folder).workload(name)
+
+
+@dataclass(slots=True, eq=False)
+class _Reading:
+    """The state of reading one model; used once.
+
+    Attributes:
+        makers: Tensor -> the operator that made it and whose only reader will read it.
+        aliases: Tensor -> the tensor that it hands on.
+        labels: Operator -> the tensors it reads, parameters left out.
+        crooked: Matrix products that read their first operand across its rows.
+    """
+
+    model: onnx.ModelProto
+    folder: Path | None
+    ledger: Ledger = field(default_factory=Ledger)
+    tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    operators: dict[str, Operator] = field(default_factory=dict[str, Operator])
+    free: list[FreeNode] = field(default_factory=list[FreeNode])
+    notes: list[str] = field(default_factory=list[str])
+    uses: Counter[str] = field(default_factory=Counter[str])
+    hints: dict[str, Shape] = field(default_factory=dict[str, Shape])
+    versions: dict[str, int] = field(default_factory=dict[str, int])
+    makers: dict[str, str] = field(default_factory=dict[str, str])
+    aliases: dict[str, str] = field(default_factory=dict[str, str])
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
+    crooked: set[str] = field(default_factory=set[str])
+
+    def workload(self, name: str) -> Workload:
+        graph = self.model.graph
+        trained = trained_numbers(graph)
+        for proto in graph.initializer:
+            self.tensors[proto.name] = constant(proto, self.folder, trained.get(proto.name, 0))
+        inputs = tuple(
+            self._input(proto) for proto in graph.input if proto.name not in self.tensors
+        )
+        for proto in graph.node:
+            self.uses.update((*proto.input, *captured(proto)))
+        self.uses.update(output.name for output in graph.output)
+        self.hints.update(_stated_shapes(graph))
+        for entry in self.model.opset_import:
+            self.versions["" if entry.domain == "ai.onnx" else entry.domain] = entry.version
+        for proto, node_name in zip(graph.node, named(graph.node), strict=True):
+            self._read(proto, node_name)
+        outputs = [self._source(output.name, "the graph's output") for output in graph.output]
+        shape = inputs[0][1] if inputs else ()
+        workload = Workload(
+            name=name,
+            operators=tuple(self.operators.values()),
+            inputs=inputs,
+            outputs=tuple(dict.fromkeys(s for output in outputs for s in output.sources)),
+            symbols=tuple(self.ledger.symbols.values()),
+            constraints=tuple(self.ledger.constraints.values()),
+            free=tuple(self.free),
+            parameters=sum(trained.values()),
+            images=shape[0] if len(shape) > 1 else 1,
+            notes=tuple(self.notes),
+        )
+        return with_selectors(with_patterns(with_attention(workload, self.crooked), self.labels))
+
+    def _input(self, proto: onnx.ValueInfoProto) -> tuple[str, Shape]:
+        kind = proto.type.tensor_type
+        if not proto.type.HasField("tensor_type") or not kind.HasField("shape"):
+            raise OnnxError(f"input {proto.name} has no shape; it must be a tensor of known rank")
+        shape = _dims(kind.shape, proto.name)
+        for size in shape:
+            self.ledger.declare(size, lower=1)
+        self.tensors[proto.name] = Tensor(
+            shape=shape, sources=(proto.name,), floating=kind.elem_type in FLOATING
+        )
+        return proto.name, shape
+
+    def _source(self, name: str, reader: str) -> Tensor:
+        if name not in self.tensors:
+            raise OnnxError(f"{reader} reads {name}, which nothing before it makes")
+        return self.tensors[name]
+
+    def _read(self, proto: onnx.NodeProto, name: str) -> None:
+        node = self._node(proto, name)
+        result = _settled(node, self._result(node, proto))
+        for output, tensor in zip(proto.output, result.outputs, strict=False):
+            self.tensors[output] = tensor
+        first = proto.output[0] if proto.output else ""
+        if result.operator is not None:
+            self.operators[name] = result.operator
+            self.makers[first] = name
+            self.labels[name] = tuple(
+                self.aliases.get(source, source)
+                for source, tensor in zip(proto.input, node.inputs, strict=True)
+                if tensor is not None and tensor.sources
+            )
+        else:
+            self.free.append(FreeNode(name=name, function=node.op_type, reason=result.reason))
+        if result.amended is not None:
+            self.operators[result.amended.name] = result.amended
+            self.makers[first] = result.amended.name
+        if node.op_type in _HANDED_ON:
+            source = proto.input[0]
+            self.aliases[first] = self.aliases.get(source, source)
+            if source in self.makers and self.uses[source] == 1:
+                self.makers[first] = self.makers[source]
+        if result.crooked:
+            self.crooked.add(name)
+        if result.note:
+            self.notes.append(result.note)
+
+    def _node(self, proto: onnx.NodeProto, name: str) -> Node:
+        domain = "" if proto.domain == "ai.onnx" else proto.domain
+        return Node(
+            name=name,
+            op_type=proto.op_type,
+            domain=domain,
+            version=self.versions.get(domain, 1),
+            attributes=attributes(proto),
+            inputs=tuple(
+                self._source(source, f"node {name} ({proto.op_type})") if source else None
+                for source in proto.input
+            ),
+            outputs=len(proto.output),
+            hints=tuple(self.hints.get(output) for output in proto.output),
+            makers=tuple(
+                self.operators.get(self.makers.get(source, "")) if self.uses[source] == 1 else None
+                for source in proto.input
+            ),
+            ledger=self.ledger,
+        )
+
+    def _result(self, node: Node, proto: onnx.NodeProto) -> Result:
+        rule = _RULES.get(node.domain, {}).get(node.op_type)
+        if rule is None:
+            return self._unknown(node, proto)
+        try:
+            return rule(node)
+        except OnnxError:
+            raise
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            shapes = ", ".join(_shown(tensor) for tensor in node.inputs)
+            raise node.error(f"cannot be applied to inputs of shape {shapes}") from error
+
+    def _unknown(self, node: Node, proto: onnx.NodeProto) -> Result:
+        function = f"{node.domain or 'ai.onnx'}.{node.op_type}"
+        shape = node.hint() or (node.shape() if node.present else ())
+        read = (*node.present, *(self.tensors[n] for n in captured(proto) if n in self.tensors))
+        result = moved(node, read, shape, function=function, unknown=True)
+        outputs = (
+            replace(tensor, shape=node.hint(i) or shape) for i, tensor in enumerate(result.outputs)
+        )
+        note = f"{node.name}: {function} is unknown and counted as moving its data only"
+        return replace(result, outputs=tuple(outputs), note=note)
+
+
+def _settled(node: Node, result: Result) -> Result:
+    """The result with its contents, and free if it depends on parameters or sizes only."""
+    outputs = result.outputs
+    values = contents(node)
+    if values is not None and outputs and values.size == outputs[0].elements:
+        shape = tuple(node.static(size) for size in outputs[0].shape)
+        outputs = (replace(outputs[0], values=values.reshape(shape)), *outputs[1:])
+    if node.op_type in _ALWAYS_WORK or any(tensor.sources for tensor in node.present):
+        return replace(result, outputs=outputs)
+    trained = node.trained()
+    sized = any(tensor.sized for tensor in node.present)
+    folded = tuple(
+        replace(
+            tensor,
+            sources=(),
+            distinct=None,
+            sized=sized,
+            trained=min(trained, tensor.elements) if isinstance(tensor.elements, int) else trained,
+        )
+        for tensor in outputs
+    )
+    reason = "shape arithmetic" if sized else "computed once, ahead of time"
+    return Result(outputs=folded, reason=result.reason if node.op_type == "Constant" else reason)
+
+
+def _shown(tensor: Tensor | None) -> str:
+    return "none" if tensor is None else f"({', '.join(str(size) for size in tensor.shape)})"
+
+
+def _dims(shape: onnx.TensorShapeProto, name: str) -> Shape:
+    return tuple(
+        parse(dim.dim_param)
+        if dim.dim_param
+        else dim.dim_value
+        if dim.HasField("dim_value") and dim.dim_value >= 0
+        else symbol(f"{name}_{i}")
+        for i, dim in enumerate(shape.dim)
+    )
+
+
+def _stated_shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
+    """Shapes that the file states for intermediate results, where every size has a name."""
+    stated: dict[str, Shape] = {}
+    for info in (*graph.value_info, *graph.output):
+        kind = info.type.tensor_type
+        if kind.HasField("shape") and all(
+            dim.dim_param or dim.HasField("dim_value") for dim in kind.shape.dim
+        ):
+            stated[info.name] = _dims(kind.shape, info.name)
+    return stated

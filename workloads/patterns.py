@@ -1,0 +1,168 @@
+"""Activations and norms written out in arithmetic are recognised as the one operator they are.
+
+GELU as Div, Erf, Add, Mul, Mul; SiLU as Sigmoid, Mul; LayerNorm as nine operators: exporters write
+them out where an opset does not have them.  A written-out function is a group of operators that
+together read one tensor, and whose operations are those of a known spelling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from .graph import Workload
+from .operator import Elementwise, Normalization, Operand, Operator, Reduction
+from .rewrite import Fusion, Surroundings, fused, path_of
+
+__all__ = ["with_patterns"]
+
+_ACTIVATIONS: Mapping[str, str] = {
+    "add div erf mul mul": "Gelu",
+    "add erf mul mul mul": "Gelu",
+    "add add mul mul mul mul pow tanh": "Gelu",
+    "add add mul mul mul mul mul mul tanh": "Gelu",
+    "mul sigmoid": "Silu",
+    "mul mul sigmoid": "QuickGelu",
+    "mul softplus tanh": "Mish",
+    "add clip div mul": "HardSwish",
+    "add clip mul mul": "HardSwish",
+    "hardsigmoid mul": "HardSwish",
+}
+"""Operations of a spelling, in alphabetical order -> what it spells."""
+
+_NORMS: Mapping[str, Literal["layer", "rms"]] = {
+    "add div pow reducemean reducemean sqrt sub": "layer",
+    "add div mul reducemean reducemean sqrt sub": "layer",
+    "add div pow reducemean sqrt": "rms",
+    "add div mul reducemean sqrt": "rms",
+    "add mul pow reciprocal reducemean sqrt": "rms",
+    "add mul mul reciprocal reducemean sqrt": "rms",
+}
+_NORM_NAMES = {
+    "layer": "LayerNormalization",
+    "rms": "RMSNormalization",
+    "group": "GroupNormalization",
+}
+
+_LONGEST = 9
+"""Operators of the longest spelling."""
+
+
+def with_patterns(
+    workload: Workload, labels: Mapping[str, tuple[str, ...]] | None = None
+) -> Workload:
+    """The workload with every known spelling as one operator; see `Surroundings` for `labels`."""
+    return fused(
+        workload, lambda around, last: _spelled(around, last) or _affine(last, around), labels
+    )
+
+
+def _spelled(around: Surroundings, last: Operator) -> Fusion | None:
+    """The known function that ends with `last`, if one does."""
+    if not isinstance(last, Elementwise) or last.function not in ("mul", "div") or last.affine:
+        return None
+    parts: list[Operator] = [last]
+    while len(parts) <= _LONGEST:
+        outside = _outside(around, parts)
+        if len(outside) == 1:
+            found = _named(parts, next(iter(outside.values())))
+            if found is not None:
+                return found
+        # The latest one outside is next: what the function is applied to was there before all.
+        makers = [maker for operand in outside.values() if (maker := around.maker(operand))]
+        makers = [maker for maker in makers if _arithmetic(maker) and around.inner(maker, parts)]
+        if not makers:
+            return None
+        parts.append(max(makers, key=lambda maker: around.order[maker.name]))
+    return None
+
+
+def _arithmetic(operator: Operator) -> bool:
+    if isinstance(operator, Reduction):
+        return operator.function == "reducemean"
+    return isinstance(operator, Elementwise) and not operator.affine
+
+
+def _outside(around: Surroundings, parts: list[Operator]) -> dict[str, Operand]:
+    """What the parts read that none of them makes, by label."""
+    names = {part.name for part in parts}
+    return {
+        around.label(part, index): operand
+        for part in parts
+        for index, operand in enumerate(part.operands)
+        if not names.issuperset(operand.sources)
+    }
+
+
+def _named(parts: list[Operator], read: Operand) -> Fusion | None:
+    """What the parts spell, if they are a known spelling."""
+    last = parts[0]
+    spelling = " ".join(sorted(_function(part) for part in parts))
+    if read.elements != last.elements:
+        return None
+    result: Operator
+    if spelling in _ACTIVATIONS and all(part.elements == last.elements for part in parts):
+        name = _ACTIVATIONS[spelling]
+        result = Elementwise(
+            name=path_of(last.name) + name,
+            operands=(read,),
+            shape=last.shape,
+            function=name.lower(),
+            transcendental=name != "HardSwish",
+        )
+    elif spelling in _NORMS:
+        form = _NORMS[spelling]
+        rows = next(part.elements for part in parts if isinstance(part, Reduction))
+        result = Normalization(
+            name=path_of(last.name) + _NORM_NAMES[form],
+            operands=(read,),
+            shape=last.shape,
+            form=form,
+            rows=rows,
+            row_length=last.elements // rows,
+        )
+    else:
+        return None
+    return Fusion(parts=tuple(parts), result=result)
+
+
+def _function(operator: Operator) -> str:
+    return operator.function if isinstance(operator, (Elementwise, Reduction)) else operator.kind
+
+
+def _affine(last: Operator, around: Surroundings) -> Fusion | None:
+    """A norm and the scale or shift by trained numbers that follows it."""
+    if not isinstance(last, Elementwise) or last.function not in ("mul", "add"):
+        return None
+    norm = around.maker(last.operands[0]) if len(last.operands) == 1 else None
+    if not last.affine or not isinstance(norm, Normalization):
+        return None
+    expected = 0 if last.function == "mul" else last.affine
+    form: Literal["layer", "rms", "group"]
+    if norm.form in ("layer", "rms") and norm.affine == expected:
+        if last.affine != norm.row_length:
+            return None
+        form = norm.form
+    elif norm.form == "group" and last.function == "add" and norm.affine == last.affine:
+        form = "group"
+    elif _grouped(norm, last):
+        form = "group"
+        norm = replace(norm, affine=0)
+    else:
+        return None
+    result = replace(
+        norm,
+        name=path_of(last.name) + _NORM_NAMES[form],
+        shape=last.shape,
+        form=form,
+        affine=norm.affine + last.affine,
+    )
+    return Fusion(parts=(norm, last), result=result)
+
+
+def _grouped(norm: Normalization, last: Elementwise) -> bool:
+    """True if an instance norm of groups of channels is scaled by channel."""
+    if norm.form != "instance" or last.function != "mul" or len(last.shape) < 2:
+        return False
+    return last.affine == last.shape[1] and norm.shape[1:2] != last.shape[1:2]

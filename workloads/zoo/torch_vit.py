@@ -1,0 +1,149 @@
+"""A vision transformer in torch, dense (DeiT) or with HeatViT's token selectors between its blocks.
+
+Module names follow timm's, so that the graph's operators are called what practitioners call them:
+`patch_embed.proj`, `blocks.0.attn.qkv`, `blocks.0.mlp.fc1`, ..., `norm`, `head`. Sizes of DeiT-S:
+Touvron et al., "Training data-efficient image transformers", ICML 2021, Table 1.
+"""
+
+# torch is optional, so its classes, and what derives from them, have no types here.
+# pyright: basic
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import onnx
+
+from ..extras import require
+from ..onnx_export import export
+from .torch_selector import selector_class
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VitConfig:
+    """Sizes of a vision transformer; the defaults are DeiT-S at 224 x 224."""
+
+    image: int = 224
+    patch: int = 16
+    depth: int = 12
+    embed: int = 384
+    heads: int = 6
+    mlp_ratio: int = 4
+    classes: int = 1000
+    selectors: tuple[int, ...] = ()
+    """The blocks, counted from 1, that a token selector comes before."""
+
+    @property
+    def patches(self) -> int:
+        """Patches of one image: its tokens without CLS."""
+        return (self.image // self.patch) ** 2
+
+
+DEIT_SMALL = VitConfig()
+HEATVIT_DEIT_SMALL = VitConfig(selectors=(4, 7, 10))
+
+
+def build(config: VitConfig) -> Any:
+    """A randomly initialised `torch.nn.Module` of that size, ready for inference.
+
+    Its forward takes `image` `(batch, 3, config.image, config.image)` and returns `logits`
+    `(batch, classes)` and, if there are selectors, the kept counts as int64 scalars after it.
+    """
+    return _vit_class()(config).eval()
+
+
+def export_vit(
+    config: VitConfig,
+    *,
+    opset: int = 23,
+    weights: bool = False,
+    module_factory: Callable[[], Any] | None = None,
+) -> onnx.ModelProto:
+    """Exports a vision transformer, for any `batch` if dense and for batch 1 if it prunes.
+
+    Args:
+        config: The sizes.
+        opset: The ONNX operator set.
+        weights: Whether the model keeps its weights.
+        module_factory: Makes the module, if not `build(config)`.
+    """
+    torch = require("torch", "export")
+    dense = not config.selectors
+    return export(
+        module_factory or (lambda: build(config)),
+        # Two images, as torch takes a dimension of one for a constant.
+        lambda: (torch.zeros(2 if dense else 1, 3, config.image, config.image),),
+        dynamic_axes={"image": {0: "batch"}} if dense else {},
+        input_names=["image"],
+        output_names=["logits", *(f"kept_{k + 1}" for k in range(len(config.selectors)))],
+        opset=opset,
+        weights=weights,
+    )
+
+
+@cache
+def _vit_class() -> type[Any]:
+    torch = require("torch", "export")
+    nn = torch.nn
+
+    class Attention(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, embed: int, heads: int) -> None:
+            super().__init__()
+            self.heads = heads
+            self.qkv = nn.Linear(embed, 3 * embed)
+            self.proj = nn.Linear(embed, embed)
+
+        def forward(self, x: Any) -> Any:
+            # (batch, tokens, 3 embed) -> (3, batch, heads, tokens, width)
+            qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            mixed = nn.functional.scaled_dot_product_attention(*qkv.unbind(0))
+            return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    class Block(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, embed: int, heads: int, hidden: int) -> None:
+            super().__init__()
+            self.norm1 = nn.LayerNorm(embed, eps=1e-6)
+            self.attn = Attention(embed, heads)
+            self.norm2 = nn.LayerNorm(embed, eps=1e-6)
+            self.mlp = nn.Sequential(
+                OrderedDict(
+                    fc1=nn.Linear(embed, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, embed)
+                )
+            )
+
+        def forward(self, x: Any) -> Any:
+            x = x + self.attn(self.norm1(x))
+            return x + self.mlp(self.norm2(x))
+
+    class Vit(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, config: VitConfig) -> None:
+            super().__init__()
+            embed, heads = config.embed, config.heads
+            proj = nn.Conv2d(3, embed, kernel_size=config.patch, stride=config.patch)
+            self.patch_embed = nn.Sequential(OrderedDict(proj=proj))
+            self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, embed))
+            self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + config.patches, embed))
+            self.blocks = nn.ModuleList(
+                Block(embed, heads, config.mlp_ratio * embed) for _ in range(config.depth)
+            )
+            selector = selector_class()
+            self.selected = config.selectors
+            self.selectors = nn.ModuleList(selector(embed, heads) for _ in config.selectors)
+            self.norm = nn.LayerNorm(embed, eps=1e-6)
+            self.head = nn.Linear(embed, config.classes)
+
+        def forward(self, image: Any) -> tuple[Any, ...]:
+            patches = self.patch_embed(image).flatten(2).transpose(1, 2)
+            cls = self.cls_token.expand(image.shape[0], -1, -1)
+            x = torch.cat([cls, patches], dim=1) + self.pos_embed
+            kept: list[Any] = []
+            for number, block in enumerate(self.blocks, start=1):
+                if number in self.selected:
+                    x, count = self.selectors[len(kept)](x, packed=bool(kept))
+                    kept.append(count)
+                x = block(x)
+            return self.head(self.norm(x)[:, 0]), *kept
+
+    return Vit
