@@ -1,11 +1,10 @@
-"""What one tile costs the arrays: cycles at the port, the drain behind them, and PE-cycles by use."""
+"""What one tile costs the arrays: cycles at the port, the drain behind, PE-cycles by use."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
-
 
 from ..arch import SystolicArray
 from .systolic import axes, ceil_div, fold_interval, fold_latency
@@ -77,7 +76,10 @@ def array_work(
 
     Args:
         array: The arrays.
-        copies, m, k, n: The tile.
+        copies: Products in the tile.
+        m: Rows of the left operand.
+        k: The dimension summed over.
+        n: Columns of the right operand.
         rate: MACs of this number format per PE and cycle.
         adds: True if the sums are added to those of an earlier tile.
         demand: Bytes the stream wants from the input buffer over bytes it gives per cycle; above
@@ -107,7 +109,9 @@ def array_work(
         reads = left * blocks_each, right * per_block
         accesses = sums * (1 + adds)
     else:  # one operand is put in place, the other streams once for each column block
-        reads = (left * blocks_each, right) if array.dataflow == "ws" else (left, right * blocks_each)
+        reads = (
+            (left * blocks_each, right) if array.dataflow == "ws" else (left, right * blocks_each)
+        )
         accesses = sums * (2 * per_block - 1 + adds)
     return ArrayWork(
         macs=copies * m * k * n,
@@ -131,5 +135,3 @@ def _slowed(words: Any, demand: Fraction) -> Any:
 
 def _whole(value: Fraction) -> Fraction | int:
     return value.numerator if value.denominator == 1 else value
-
-

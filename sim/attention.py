@@ -16,7 +16,7 @@ Keys and values of a head stay in the weight buffer if they fit, else they strea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -24,9 +24,11 @@ from typing import NamedTuple
 from ..arch import Accelerator
 from .array_work import array_work
 from .errors import MappingError
-from .gemm import SLACK, joined, ladder, lane_cycles, runs, walk
+from .gemm import lane_cycles
+from .loops import Part, joined, parts, runs, walk
 from .program import Node, Tile
 from .systolic import fold_latency
+from .tiling import SLACK, ladder
 
 __all__ = ["AttentionMapping", "Heads", "choose", "fits", "nodes"]
 
@@ -44,6 +46,7 @@ class Heads:
             on chip.
         input_room: Bytes of the input buffer that are not taken by resident activations.
         extra: Operands that the epilogue loads, each as many elements as the output.
+        once: Elements loaded with the first tile: broadcast operands of the epilogue.
         epilogue_operands: All that it reads, loaded or on chip.
         softmax_cost, vector_cost, merge_cost: Cycles of one lane for a score, for an output
             element, and to merge an element of a block's sums into the running result.
@@ -60,14 +63,10 @@ class Heads:
     stores: bool = True
     input_room: int
     extra: int = 0
+    once: int = 0
     epilogue_operands: int = 0
     softmax_cost: Fraction
     vector_cost: Fraction
-
-    def bytes(self, elements: int) -> int:
-        """Bytes of operands."""
-        return -(-elements * self.bits // 8)
-
 
     merge_cost: Fraction
 
@@ -152,9 +151,9 @@ def _estimate(
     array = vector = moved = descriptors = blocks = 0
     streams = heads.loads_weight and not stays(heads, machine)
     online = mapping.keys < heads.keys
-    for rows, row_count, _, _ in runs(heads.queries, mapping.queries):
+    for row_count, (rows, *_) in runs(heads.queries, mapping.queries):
         results = rows * heads.value_dim
-        for keys, key_count, _, _ in runs(heads.keys, mapping.keys):
+        for key_count, (keys, *_) in runs(heads.keys, mapping.keys):
             count = row_count * key_count
             scores = array_work(machine.array, 1, rows, heads.head_dim, keys, rate=rate)
             sums = array_work(machine.array, 1, rows, keys, heads.value_dim, rate=rate)
@@ -186,13 +185,13 @@ def nodes(
 ) -> tuple[Node, ...]:
     """The loop nest: for each block, the scores of the one after it, then its own sums."""
     maker = _Tiles(heads=heads, mapping=mapping, machine=machine, rate=rate)
-    chunks = _cut(heads.keys, mapping.keys)
-    rows = _cut(heads.queries, mapping.queries)
-    opening = _Block(rows=rows[0], keys=chunks[0], opens_head=True, closes_head=False)
+    chunks = parts(heads.keys, mapping.keys)
+    rows = parts(heads.queries, mapping.queries)
+    new_head = _Block(rows=rows[0], keys=chunks[0], opens_head=True, closes_head=False)
 
     @cache
     def row(
-        part: _Part, following: _Part | None, first_head: bool, last_head: bool
+        part: Part, following: Part | None, first_head: bool, last_head: bool
     ) -> tuple[Node, ...]:
         blocks = [
             _Block(
@@ -208,7 +207,7 @@ def nodes(
                 _Block(rows=following, keys=chunks[0], opens_head=False, closes_head=False)
             )
         elif not last_head:
-            blocks.append(opening)
+            blocks.append(new_head)
         pairs: list[tuple[int, tuple[Node, ...]]] = []
         for index, block in enumerate(blocks[: len(chunks)]):
             ahead = blocks[index + 1] if index + 1 < len(blocks) else None
@@ -217,39 +216,31 @@ def nodes(
             pairs.append((1, (sums,) if ahead is None else (maker.scores(ahead), sums)))
         return joined(pairs)
 
-    def head(_: int, first_head: bool, last_head: bool) -> tuple[Node, ...]:
+    def head(which: Part) -> tuple[Node, ...]:
         followers = [*rows[1:], None]
         return joined(
-            (1, row(part, following, first_head and part.first, last_head))
+            (1, row(part, following, which.first and part.first, which.last))
             for part, following in zip(rows, followers, strict=True)
         )
 
-    return (maker.scores(opening), *walk(heads.copies, 1, head))
-
-
-class _Part(NamedTuple):
-    """A run of queries or keys, and whether it is the first and the last of its head."""
-
-    size: int
-    first: bool
-    last: bool
+    first = maker.scores(new_head)
+    once = heads.bytes(heads.once)
+    opening = replace(
+        first,
+        input_bytes=first.input_bytes + once,
+        input_loads=first.input_loads + (once > 0),
+        inputs_freed=first.inputs_freed + once,
+    )
+    return (opening, *walk(heads.copies, 1, head))
 
 
 class _Block(NamedTuple):
     """A block of scores, and whether it is the first and the last of its head."""
 
-    rows: _Part
-    keys: _Part
+    rows: Part
+    keys: Part
     opens_head: bool
     closes_head: bool
-
-
-def _cut(size: int, tile: int) -> list[_Part]:
-    return [
-        _Part(part, first, last)
-        for part, count, first, last in runs(size, tile)
-        for _ in range(count)
-    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from itertools import tee
-from math import isinf
 from typing import TypeAlias
 
 import simpy
@@ -27,7 +26,7 @@ from ..arch import Accelerator
 from .program import Program, Tile, tiles
 from .spans import UNITS, Spans
 
-__all__ = ["run", "transfer_cycles"]
+__all__ = ["Bus", "run"]
 
 _WEIGHTS, _INPUTS, _ARRAY, _VECTOR, _STORE, _HOST = range(len(UNITS))
 _AHEAD = 2  # tiles whose loads stand before the store of the one that computes
@@ -35,19 +34,24 @@ _AHEAD = 2  # tiles whose loads stand before the store of the one that computes
 _Process: TypeAlias = Generator[simpy.Event, None, None]
 
 
-def transfer_cycles(machine: Accelerator, size_bytes: int, descriptors: int) -> int:
-    """Cycles for which a transfer holds the DMA queue and the bus."""
-    setup = descriptors * machine.dram.setup_cycles
-    if isinf(machine.dram.bytes_per_s):
-        return setup
-    rate = machine.dram_bytes_per_cycle
-    return setup - (-size_bytes * rate.denominator // rate.numerator)
+class Bus:
+    """How long the DRAM takes, in whole cycles of the machine's clock."""
+
+    def __init__(self, machine: Accelerator) -> None:
+        self.latency_cycles = machine.dram_latency_cycles
+        self._setup_cycles = machine.dram.setup_cycles
+        rate = machine.dram_bytes_per_cycle
+        self._bytes, self._cycles = rate.numerator, rate.denominator
+
+    def transfer_cycles(self, size_bytes: int, descriptors: int) -> int:
+        """Cycles for which a transfer holds the DMA queue and the bus."""
+        return descriptors * self._setup_cycles - (-size_bytes * self._cycles // self._bytes)
 
 
 class _Flight:
     """A tile on its way through the units, with the events at which they hand it on."""
 
-    __slots__ = ("finished", "inputs", "kernel", "last", "first", "result", "tile", "weights")
+    __slots__ = ("finished", "first", "inputs", "kernel", "last", "result", "tile", "weights")
 
     def __init__(self, env: simpy.Environment, kernel: int, tile: Tile, first: bool, last: bool):
         self.kernel = kernel
@@ -74,7 +78,7 @@ class _Run:
 
     def __init__(self, program: Program, machine: Accelerator) -> None:
         self.env = simpy.Environment()
-        self.machine = machine
+        self.bus = Bus(machine)
         self.program = program
         self.after = _after(program)
         buffers = machine.buffers
@@ -122,12 +126,13 @@ class _Run:
     def _later(self, delay: int, event: simpy.Event) -> None:
         """Let `event` happen `delay` cycles from now, without holding anybody up."""
         if delay:
-            self.env.timeout(delay).callbacks.append(lambda _: event.succeed())
+            later = self.env.timeout(delay)
+            later.callbacks.append(event.trigger)
         else:
             event.succeed()
 
     def _dma(self, queue: Iterator[tuple[int, _Flight]]) -> _Process:
-        latency = self.machine.dram_latency_cycles
+        latency = self.bus.latency_cycles
         for action, flight in queue:
             tile = flight.tile
             if action == _STORE:
@@ -139,8 +144,7 @@ class _Run:
                         self._later(latency, self.done[flight.kernel])
                 continue
             if action == _INPUTS or not self.program.kernels[flight.kernel].weights_early:
-                for producer in self._producers(flight.kernel):
-                    yield producer
+                yield from self._producers(flight.kernel)
             if action == _WEIGHTS and flight.weights is not None:
                 yield self.weight_buffer.get(tile.weight_bytes)
                 yield from self._transfer(_WEIGHTS, flight, tile.weight_bytes, tile.weight_loads)
@@ -152,8 +156,8 @@ class _Run:
 
     def _transfer(self, unit: int, flight: _Flight, size_bytes: int, descriptors: int) -> _Process:
         start = int(self.env.now)
-        yield self.env.timeout(transfer_cycles(self.machine, size_bytes, descriptors))
-        self._record(unit, flight.kernel, start, self.machine.dram_latency_cycles)
+        yield self.env.timeout(self.bus.transfer_cycles(size_bytes, descriptors))
+        self._record(unit, flight.kernel, start, self.bus.latency_cycles)
 
     def _array(self, flights: Iterator[_Flight]) -> _Process:
         history: deque[_Flight] = deque(maxlen=1 + _reach(self.program))
@@ -164,8 +168,7 @@ class _Run:
             if work is None:
                 continue
             if flight.first:
-                for producer in self._producers(flight.kernel):
-                    yield producer
+                yield from self._producers(flight.kernel)
             if flight.weights is not None:
                 yield flight.weights
             if flight.inputs is not None:
@@ -195,8 +198,7 @@ class _Run:
                 yield flight.result
             else:
                 if flight.first:
-                    for producer in self._producers(flight.kernel):
-                        yield producer
+                    yield from self._producers(flight.kernel)
                 if flight.weights is not None:
                     yield flight.weights
                 if flight.inputs is not None:

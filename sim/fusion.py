@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..workloads.extent import known
 from ..workloads.operator import (
     Elementwise,
     Movement,
@@ -83,9 +84,7 @@ def fuse(operators: tuple[Operator, ...], outputs: tuple[str, ...]) -> tuple[Ker
     return tuple(kernels.values())
 
 
-def _host(
-    operator: Operator, kernels: dict[str, Kernel], readers: dict[str, int]
-) -> str | None:
+def _host(operator: Operator, kernels: dict[str, Kernel], readers: dict[str, int]) -> str | None:
     """The kernel that `operator` can join, by its tail; a matrix product before anything else."""
     if not isinstance(operator, Elementwise):
         return None
@@ -99,4 +98,4 @@ def _host(
         and kernels[operand.sources[0]].lead.selector == operator.selector
         and not isinstance(kernels[operand.sources[0]].lead, Movement | Reduction | TokenSelection)
     ]
-    return max(candidates, key=lambda name: kernels[name].lead.macs > 0, default=None)
+    return max(candidates, key=lambda name: known(kernels[name].lead.macs) > 0, default=None)

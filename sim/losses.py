@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..arch import Accelerator
 from .program import Program, total
-from .spans import UNITS, Spans
+from .spans import Spans
 
 __all__ = ["CAUSES", "Losses", "account"]
 
@@ -84,7 +84,9 @@ def account(program: Program, spans: Spans, machine: Accelerator) -> tuple[Losse
         sums = total(kernel.nodes)
         useful = Fraction(sums.useful)
         filling = int(busy[index]) * pes - sums.streamed - sums.throttled - sums.idle
-        idle = {cause: int(gaps[position, index]) * pes for position, cause in enumerate(_GAP_CAUSES)}
+        idle = {
+            cause: int(gaps[position, index]) * pes for position, cause in enumerate(_GAP_CAUSES)
+        }
         found.append(
             Losses(
                 useful=Fraction(0) if kernel.selector else useful,
@@ -131,9 +133,12 @@ def _gaps(spans: Spans, kernels: int) -> NDArray[np.int64]:
         (memory.start, memory.end + memory.tail),
         (vector.start, vector.end),
     ]
-    times = np.unique(
-        np.clip(np.concatenate([*(t for pair in under_way for t in pair), windows, [0]]), 0, makespan)
+    times = np.sort(
+        np.clip(
+            np.concatenate([*(t for pair in under_way for t in pair), windows, [0]]), 0, makespan
+        )
     )
+    times = times[np.diff(times, prepend=-1) > 0]  # faster than np.unique on long runs
     lengths = np.diff(times)
     cause = np.full(len(lengths), len(under_way))
     for position in reversed(range(len(under_way))):
@@ -159,6 +164,3 @@ def _covered(
 def summed(losses: Sequence[Losses]) -> Losses:
     """The losses of a whole run."""
     return sum(losses, Losses())
-
-
-assert len(UNITS) == 6, "a new unit needs its place in the order of causes"

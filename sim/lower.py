@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from ..arch import Accelerator
 from ..arch.formats import FormatError, bits
-from ..workloads.extent import product
+from ..workloads.extent import known, product
 from ..workloads.graph import Workload
 from ..workloads.operator import (
     Attention,
@@ -22,7 +22,7 @@ from ..workloads.operator import (
     Softmax,
     TokenSelection,
 )
-from . import attention, gemm, vector_work
+from . import attention, gemm, tiling, vector_work
 from .errors import MappingError
 from .fusion import Kernel, fuse
 from .program import KernelProgram, Node, Program
@@ -40,68 +40,74 @@ def lower(workload: Workload, machine: Accelerator, format: str) -> Program:
     try:
         rate = machine.array.macs_per_pe_cycle.get(format)
     except FormatError as error:
-        raise MappingError(f"{machine.name} computes in other formats: {error}") from None
+        raise MappingError(f"{machine.name} does not compute in {format}: {error}") from None
     kernels = fuse(workload.operators, workload.outputs)
-    places = residency(kernels, workload, format, machine.buffers.input_bytes // 2)
-    made_by = producers(kernels)
+    places = residency(kernels, workload.outputs, bits(format), machine.buffers.input_bytes // 2)
     programs: list[KernelProgram] = []
-    barrier: int | None = None
-    for index, kernel in enumerate(kernels):
-        after = made_by[index] if barrier is None else tuple(sorted({*made_by[index], barrier}))
+    barrier: tuple[int, ...] = ()  # the last decision, which all that follows waits for
+    for index, (kernel, reads) in enumerate(zip(kernels, producers(kernels), strict=True)):
         lowering = _Lowering(
             kernel=kernel,
             machine=machine,
-            format=format,
+            bits=bits(format),
             rate=rate,
             places=places,
             room=machine.buffers.input_bytes - places.live_bytes[index],
         )
         try:
-            nodes, mapping = lowering.lowered()
+            nodes, mapping = lowering.nodes()
         except MappingError as error:
             raise MappingError(f"{kernel.name}: {error}") from None
-        lead = kernel.lead
         programs.append(
             KernelProgram(
                 name=kernel.name,
-                kind=lead.kind,
+                kind=kernel.lead.kind,
                 fused=tuple(operator.name for operator in kernel.epilogue),
-                selector=lead.selector,
+                selector=kernel.lead.selector,
                 nodes=nodes,
-                after=after,
-                weights_early=not isinstance(lead, Attention)
-                and not (isinstance(lead, MatMul) and not lead.weights),
+                after=tuple(sorted({*reads, *barrier})),
+                weights_early=_loads_parameters(kernel.lead),
                 mapping=mapping,
             )
         )
-        if isinstance(lead, TokenSelection) and lead.data_dependent:
-            barrier = index
+        if _is_decision(kernel.lead):
+            barrier = (index,)
     return Program(kernels=tuple(programs))
 
 
+def _is_decision(lead: Operator) -> bool:
+    return isinstance(lead, TokenSelection) and lead.data_dependent
+
+
+def _loads_parameters(lead: Operator) -> bool:
+    """Whether what goes to the weight buffer is trained, so that it may be loaded early."""
+    return not isinstance(lead, Attention) and not (isinstance(lead, MatMul) and not lead.weights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Lowering:
-    """One kernel on its way to tiles."""
+    """One kernel on its way to tiles.
 
-    def __init__(
-        self,
-        *,
-        kernel: Kernel,
-        machine: Accelerator,
-        format: str,
-        rate: Fraction,
-        places: Residency,
-        room: int,
-    ) -> None:
-        self.kernel = kernel
-        self.machine = machine
-        self.bits = bits(format)
-        self.rate = rate
-        self.places = places
-        self.room = room
+    Attributes:
+        kernel, machine: What and where.
+        bits: Of an operand.
+        rate: MACs per PE and cycle.
+        places: Where activations live.
+        room: Bytes of the input buffer that are free for tiles.
+    """
 
-    def lowered(self) -> tuple[tuple[Node, ...], str]:
-        """The kernel's tiles, and its mapping in words."""
+    kernel: Kernel
+    machine: Accelerator
+    bits: int
+    rate: Fraction
+    places: Residency
+    room: int
+
+    def nodes(self) -> tuple[tuple[Node, ...], str]:
+        """The kernel's tiles, and its mapping in words; none for an operator without elements."""
         lead = self.kernel.lead
+        if not self.kernel.tail.elements or not all(operand.elements for operand in lead.operands):
+            return (), "nothing to do"
         if isinstance(lead, Attention):
             return self._attention(lead)
         if isinstance(lead, MatMul | Convolution):
@@ -116,13 +122,20 @@ class _Lowering:
         return self.kernel.tail.name not in self.places.resident
 
     @property
-    def _extra(self) -> list[Operand]:
-        return [operand for operand in self.kernel.extra if self._loaded(operand)]
+    def _extra(self) -> tuple[int, int]:
+        """Operands of the epilogue that are loaded whole, and elements of those broadcast."""
+        whole = once = 0
+        for operand in self.kernel.extra:
+            if not self._loaded(operand):
+                continue
+            if operand.elements == self.kernel.tail.elements:
+                whole += 1
+            else:
+                once += known(operand.elements)
+        return whole, once
 
-    def _own_parameters(self) -> int:
-        return sum(operator.parameters for operator in self.kernel.operators)
-
-    def _epilogue_cost(self) -> Fraction:
+    def _vector_cost(self) -> Fraction:
+        """Cycles of one lane for each output element on its way out."""
         cost = self.machine.vector.cost("requantize")
         return cost + sum((self._elementwise(e) for e in self.kernel.epilogue), Fraction(0))
 
@@ -130,105 +143,103 @@ class _Lowering:
         return self.machine.vector.cost("activation" if operator.transcendental else "elementwise")
 
     def _gemm(self, lead: MatMul | Convolution) -> tuple[tuple[Node, ...], str]:
+        extra, once = self._extra
+        trained = sum(operator.parameters for operator in self.kernel.operators)
         shape = _matmul(lead) if isinstance(lead, MatMul) else _convolution(lead)
-        if not shape.groups * shape.repeats * shape.m * shape.k * shape.n:
-            return (), "empty"
-        weights = isinstance(lead, Convolution) or lead.weights > 0
-        shape = replace(
-            shape,
+        weights = shape.groups * shape.k * shape.n if _loads_parameters(lead) else 0
+        product = gemm.Gemm(
+            shape=shape,
             bits=self.bits,
             loads_input=self._loaded(lead.operands[0]),
-            loads_weight=weights or self._loaded(lead.operands[1]),
+            loads_weight=weights > 0 or self._loaded(lead.operands[1]),
             stores=self._stores,
             input_room=self.room,
-            extra=len(self._extra),
+            extra=extra,
+            once=once + trained - weights,
             epilogue_operands=len(self.kernel.extra),
-            vector_cost=self._epilogue_cost(),
+            vector_cost=self._vector_cost(),
         )
-        mapping = gemm.choose(shape, self.machine, self.rate)
-        return gemm.nodes(shape, mapping, self.machine, self.rate), str(mapping)
+        mapping = tiling.choose(product, self.machine, self.rate)
+        return gemm.nodes(product, mapping, self.machine, self.rate), str(mapping)
 
     def _attention(self, lead: Attention) -> tuple[tuple[Node, ...], str]:
+        extra, once = self._extra
         query, key, value = lead.operands[:3]
         heads = attention.Heads(
-            copies=_int(lead.copies),
-            queries=_int(lead.queries),
-            keys=_int(lead.keys),
-            head_dim=_int(lead.head_dim),
-            value_dim=_int(lead.value_dim),
+            copies=known(lead.copies),
+            queries=known(lead.queries),
+            keys=known(lead.keys),
+            head_dim=known(lead.head_dim),
+            value_dim=known(lead.value_dim),
             bits=self.bits,
             loads_input=self._loaded(query),
             loads_weight=self._loaded(key) or self._loaded(value),
             stores=self._stores,
             input_room=self.room,
-            extra=len(self._extra),
+            extra=extra,
+            once=once + sum(known(o.elements) for o in lead.operands[3:] if self._loaded(o)),
             epilogue_operands=len(self.kernel.extra),
             merge_cost=2 * self.machine.vector.cost("elementwise"),
             softmax_cost=self.machine.vector.cost("softmax"),
-            vector_cost=self._epilogue_cost(),
+            vector_cost=self._vector_cost(),
         )
-        if not heads.copies * heads.queries * heads.keys:
-            return (), "empty"
         mapping = attention.choose(heads, self.machine, self.rate)
         return attention.nodes(heads, mapping, self.machine, self.rate), str(mapping)
 
     def _vector(self, lead: Operator) -> tuple[tuple[Node, ...], str]:
-        rows, row_length, work = _vector_shape(lead)
-        elements = _int(self.kernel.tail.elements)
-        if not rows or not elements:
-            rows = 0
+        rows, passed = _vector_shape(lead)
+        elements = known(self.kernel.tail.elements)
         if isinstance(lead, Elementwise):
             cost = self._elementwise(lead)
         else:
             cost = self.machine.vector.cost(lead.kind)
-        lanes = cost * work + sum(
-            (self._elementwise(e) * elements for e in self.kernel.epilogue), Fraction(0)
-        )
-        loaded = [o for o in (*lead.operands, *self.kernel.extra) if self._loaded(o)]
-        data_dependent = isinstance(lead, TokenSelection) and lead.data_dependent
+        behind = sum((self._elementwise(e) for e in self.kernel.epilogue), Fraction(0))
+        operands = (*lead.operands, *self.kernel.extra)
+        loaded = [operand for operand in operands if self._loaded(operand)]
+        # Of a table only the rows that are gathered are read.
+        trained = 0 if isinstance(lead, Movement) else lead.parameters
         shape = vector_work.Rows(
             rows=rows,
-            input_elements=sum(_int(operand.elements) for operand in loaded),
-            # Of a table only the rows that are gathered are read, and those are the operand.
-            parameters=0 if isinstance(lead, Movement) else self._own_parameters(),
-            output_elements=elements if self._stores else 0,
+            input_elements=sum(known(operand.elements) for operand in loaded),
+            output_elements=elements * self._stores,
+            parameters=trained + sum(operator.parameters for operator in self.kernel.epilogue),
             whole_row=isinstance(lead, Softmax | Normalization),
-            reads=sum(_int(o.elements) for o in (*lead.operands, *self.kernel.extra)),
+            reads=sum(known(operand.elements) for operand in operands),
             outputs=elements,
-            lane_cycles=lanes,
+            lane_cycles=cost * passed + behind * elements,
             bits=self.bits,
             input_room=self.room,
-            operands=max(len(loaded), 1),
-            host_cycles=self.machine.host_cycles if data_dependent else 0,
+            operands=len(loaded),
+            host_cycles=self.machine.host_cycles if _is_decision(lead) else 0,
         )
         count = vector_work.choose(shape, self.machine)
         return vector_work.nodes(shape, count, self.machine), f"{count} tiles"
 
 
-def _matmul(lead: MatMul) -> gemm.Gemm:
-    copies = _int(lead.copies)
-    groups = copies if lead.weights == 0 else min(lead.weights, copies)
-    return gemm.Gemm(
+def _matmul(lead: MatMul) -> gemm.Shape:
+    copies = known(lead.copies)
+    groups = min(lead.weights, copies) if lead.weights else copies
+    return gemm.Shape(
         groups=groups,
-        repeats=copies // groups if groups else 0,
-        m=_int(lead.m),
-        k=_int(lead.k),
-        n=_int(lead.n),
-        bits=0,
-        input_room=0,
-        vector_cost=Fraction(0),
+        repeats=copies // groups,
+        m=known(lead.m),
+        k=known(lead.k),
+        n=known(lead.n),
     )
 
 
-def _convolution(lead: Convolution) -> gemm.Gemm:
-    in_size = tuple(_int(size) for size in lead.in_size)
-    out_size = tuple(_int(size) for size in lead.out_size)
-    taps = _int(product(lead.kernel))
-    base = {"groups": lead.groups, "repeats": _int(lead.batch), "bits": 0, "input_room": 0}
+def _convolution(lead: Convolution) -> gemm.Shape:
+    in_size = tuple(known(size) for size in lead.in_size)
+    out_size = tuple(known(size) for size in lead.out_size)
+    taps = known(product(lead.kernel))
     depth, width = lead.in_channels // lead.groups, lead.out_channels // lead.groups
-    if lead.transposed:  # each input position is spread over the taps, which overlap-add
-        return gemm.Gemm(
-            **base, m=_int(product(in_size)), k=depth, n=width * taps, vector_cost=Fraction(0)
+    if lead.transposed:  # each input position is spread over the taps, and overlaps are added
+        return gemm.Shape(
+            groups=lead.groups,
+            repeats=known(lead.batch),
+            m=known(product(in_size)),
+            k=depth,
+            n=width * taps,
         )
     window = gemm.Window(
         in_size=in_size,
@@ -237,29 +248,23 @@ def _convolution(lead: Convolution) -> gemm.Gemm:
         stride=lead.stride,
         taps=taps,
     )
-    return gemm.Gemm(
-        **base,
-        m=_int(product(out_size)),
+    return gemm.Shape(
+        groups=lead.groups,
+        repeats=known(lead.batch),
+        m=known(product(out_size)),
         k=depth * taps,
         n=width,
-        vector_cost=Fraction(0),
         window=window if taps > 1 or max(lead.stride) > 1 else None,
     )
 
 
-def _vector_shape(lead: Operator) -> tuple[int, int, int]:
-    """Rows the work may be cut into, elements of a row, and elements the unit passes over."""
+def _vector_shape(lead: Operator) -> tuple[int, int]:
+    """Rows that the work may be cut into, and elements that the unit passes over."""
     if isinstance(lead, Softmax | Normalization):
-        rows, length = _int(lead.rows), _int(lead.row_length)
-        return rows, length, rows * length
+        rows, length = known(lead.rows), known(lead.row_length)
+        return rows, rows * length
     if isinstance(lead, Reduction):
-        return _int(lead.elements), 1, _int(lead.reads)
+        return known(lead.elements), known(lead.reads)
     if isinstance(lead, TokenSelection):
-        return _int(lead.candidates), 1, _int(lead.candidates)
-    return _int(lead.elements), 1, _int(lead.elements)
-
-
-def _int(size: object) -> int:
-    if not isinstance(size, int):
-        raise TypeError(f"the workload must be bound before it is lowered, got size {size}")
-    return size
+        return known(lead.candidates), known(lead.candidates)
+    return known(lead.elements), known(lead.elements)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..arch.formats import bits
-from ..workloads.graph import Workload
+from ..workloads.extent import known
 from .fusion import Kernel
 
-__all__ = ["Residency", "residency"]
-
-from dataclasses import dataclass
+__all__ = ["Residency", "producers", "residency"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,37 +27,58 @@ class Residency:
 
 
 def residency(
-    kernels: Sequence[Kernel], workload: Workload, format: str, capacity_bytes: int
+    kernels: Sequence[Kernel], outputs: tuple[str, ...], bits: int, capacity_bytes: int
 ) -> Residency:
     """Decide in program order: an output stays if it fits from its making to its last reading.
 
-    Resident activations may take `capacity_bytes`, the half of the input buffer that is not needed
-    for tiles on their way.  Outputs of the graph always go to DRAM; inputs come from it.
+    The parts of a concatenation lie side by side, so they stay together or go together.
+
+    Args:
+        kernels: In program order, bound.
+        outputs: Names that always go to DRAM, as the graph's outputs do; its inputs come from it.
+        bits: Of an element.
+        capacity_bytes: What resident activations may take: the half of the input buffer that tiles
+            on their way leave free.
     """
-    width = bits(format)
     made_by = {kernel.tail.name: index for index, kernel in enumerate(kernels)}
-    last_read: dict[int, int] = {}
+    last_read: dict[str, int] = {}
     for index, kernel in enumerate(kernels):
-        for source in kernel.sources:
-            if source in made_by:
-                last_read[made_by[source]] = index
+        last_read |= dict.fromkeys(kernel.sources, index)
     live = np.zeros(len(kernels), dtype=np.int64)
     resident: set[str] = set()
-    for index, kernel in enumerate(kernels):
-        name = kernel.tail.name
-        if name in workload.outputs or index not in last_read:
+    for group in _side_by_side(kernels):
+        if any(name not in made_by or name in outputs or name not in last_read for name in group):
             continue
-        size = -(-int(kernel.tail.elements) * width // 8)  # type: ignore[arg-type]
-        span = slice(index, last_read[index] + 1)
-        if size + int(live[span].max()) <= capacity_bytes:
-            live[span] += size
-            resident.add(name)
+        wanted = live.copy()
+        for name in group:
+            elements = known(kernels[made_by[name]].tail.elements)
+            wanted[made_by[name] : last_read[name] + 1] += -(-elements * bits // 8)
+        if wanted.max(initial=0) <= capacity_bytes:
+            live = wanted
+            resident.update(group)
     return Residency(resident=frozenset(resident), live_bytes=tuple(live.tolist()))
+
+
+def _side_by_side(kernels: Sequence[Kernel]) -> Iterator[frozenset[str]]:
+    """Outputs that some operand reads as one, in the order in which the first of them is made."""
+    group_of = {kernel.tail.name: frozenset({kernel.tail.name}) for kernel in kernels}
+    for kernel in kernels:
+        for operand in (*kernel.lead.operands, *kernel.extra):
+            if len(operand.sources) > 1:
+                union = frozenset(operand.sources).union(
+                    *(group_of.get(source, frozenset()) for source in operand.sources)
+                )
+                group_of |= dict.fromkeys(union, union)
+    seen: set[str] = set()
+    for kernel in kernels:
+        if kernel.tail.name not in seen:
+            seen |= group_of[kernel.tail.name]
+            yield group_of[kernel.tail.name]
 
 
 def producers(kernels: Sequence[Kernel]) -> tuple[tuple[int, ...], ...]:
     """For each kernel, the positions of the kernels whose output it reads."""
-    made_by: Mapping[str, int] = {kernel.tail.name: i for i, kernel in enumerate(kernels)}
+    made_by = {kernel.tail.name: index for index, kernel in enumerate(kernels)}
     return tuple(
         tuple(sorted({made_by[source] for source in kernel.sources if source in made_by}))
         for kernel in kernels

@@ -1,4 +1,4 @@
-"""What a simulation says: cycles, seconds, utilization, losses and energy, in total and by kernel."""
+"""What a simulation says: cycles, utilization, losses and energy, in total and by kernel."""
 
 from __future__ import annotations
 

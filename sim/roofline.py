@@ -1,10 +1,10 @@
-"""The GPU model: each fused kernel takes the longer of its arithmetic and its traffic, and a launch.
+"""The GPU model: each fused kernel takes the longer of its math and its traffic, and a launch.
 
 The roofline of Williams, Waterman and Patterson (Communications of the ACM 52(4), 2009), one kernel
-at a time.  Elementwise work rides behind the kernel that makes its operand, as a compiler fuses it.
-Attention is one kernel whose scores stay on chip (Dao et al., FlashAttention, NeurIPS 2022) or, with
-`fused_attention=False`, three that pass them through memory.  After a data-dependent selection the
-host must read the count before it can launch what follows.
+at a time.  Elementwise work rides behind the kernel that makes its operand, as a compiler fuses
+it.  Attention is one kernel whose scores stay on chip (Dao et al., FlashAttention, NeurIPS 2022)
+or, with `fused_attention=False`, three that pass them through memory.  After a data-dependent
+selection the host must read the count before it can launch what follows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from ..arch import Gpu
 from ..arch.formats import FormatError, bits
-from ..workloads.extent import product
+from ..workloads.extent import known, product
 from ..workloads.graph import Workload
 from ..workloads.operator import (
     Attention,
@@ -76,9 +76,9 @@ def kernel_time(kernel: Kernel, gpu: Gpu, format: str) -> KernelTime:
         FormatError: The GPU has no peak for `format`.
     """
     lead = kernel.lead
-    macs = _int(lead.macs)
-    elements = sum(_int(o.elements) for o in (*lead.operands, *kernel.extra))
-    elements += _int(kernel.tail.elements)
+    macs = known(lead.macs)
+    elements = sum(known(o.elements) for o in (*lead.operands, *kernel.extra))
+    elements += known(kernel.tail.elements)
     if not isinstance(lead, Movement):  # of a table, only the rows that are gathered are read
         elements += sum(operator.parameters for operator in kernel.operators)
     dram_bytes = math.ceil(elements * bits(format) / 8)
@@ -98,17 +98,17 @@ def _vector_flop(kernel: Kernel) -> int:
     flop = 0
     match lead:
         case Attention():
-            flop = _VECTOR_FLOP["softmax"] * _int(lead.copies * lead.queries * lead.keys)
+            flop = _VECTOR_FLOP["softmax"] * known(lead.copies * lead.queries * lead.keys)
         case Softmax() | Normalization():
-            flop = _VECTOR_FLOP[lead.kind] * _int(lead.rows * lead.row_length)
+            flop = _VECTOR_FLOP[lead.kind] * known(lead.rows * lead.row_length)
         case Reduction():
-            flop = _VECTOR_FLOP["reduction"] * _int(lead.reads)
+            flop = _VECTOR_FLOP["reduction"] * known(lead.reads)
         case TokenSelection():
-            flop = _VECTOR_FLOP["selection"] * _int(lead.candidates)
+            flop = _VECTOR_FLOP["selection"] * known(lead.candidates)
         case _:
             pass
     return flop + sum(
-        (8 if operator.transcendental else 1) * _int(operator.elements)
+        (8 if operator.transcendental else 1) * known(operator.elements)
         for operator in kernel.operators
         if isinstance(operator, Elementwise)
     )
@@ -140,7 +140,7 @@ def run_kernels(
     found: list[KernelResult] = []
     now = 0
     for index, kernel in enumerate(fuse(tuple(operators), workload.outputs)):
-        if not _int(kernel.tail.elements) and not _int(kernel.lead.macs):
+        if not known(kernel.tail.elements) and not known(kernel.lead.macs):
             continue
         time = kernel_time(kernel, gpu, format)
         start = now
@@ -153,7 +153,7 @@ def run_kernels(
         rows.append((UNITS.index(unit), index, launched, worked, 0))
         if now > worked:
             rows.append((UNITS.index("host"), index, worked, now, 0))
-        macs = _int(kernel.lead.macs)
+        macs = known(kernel.lead.macs)
         joules = gpu.energy(
             seconds=(now - start) / gpu.clock_hz,
             flops=2 * macs,
@@ -229,9 +229,3 @@ def _losses(kernel: Kernel, time: KernelTime, gpu: Gpu, cycles: int, working: in
 
 def _cycles(seconds: float, gpu: Gpu) -> int:
     return math.ceil(seconds * gpu.clock_hz)
-
-
-def _int(size: object) -> int:
-    if not isinstance(size, int):
-        raise TypeError(f"the workload must be bound before it is simulated, got size {size}")
-    return size

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..arch import Accelerator, Gpu
 from ..workloads.batching import repeated
+from ..workloads.extent import known
 from ..workloads.graph import BindingError, Workload
 from .energy import kernel_energy
 from .engine import run
@@ -60,13 +61,13 @@ def simulate(
         workload=workload.name,
         machine=machine.name,
         format=format,
-        batch=int(bound.images),  # type: ignore[arg-type]
+        batch=known(bound.images),
         bindings=bindings,
         config_hash=hashlib.sha256(identity.encode()).hexdigest(),
         clock_hz=float(machine.clock_hz),
         cycles=spans.cycles,
-        macs=int(bound.macs),  # type: ignore[arg-type]
-        macs_without_attention=int(bound.macs_without_attention),  # type: ignore[arg-type]
+        macs=known(bound.macs),
+        macs_without_attention=known(bound.macs_without_attention),
         parameters=workload.parameters,
         operators=operators,
         spans=spans,
@@ -74,9 +75,7 @@ def simulate(
     )
 
 
-def _bound(
-    workload: Workload, bind: dict[str, int], batch: int
-) -> tuple[Workload, dict[str, int]]:
+def _bound(workload: Workload, bind: dict[str, int], batch: int) -> tuple[Workload, dict[str, int]]:
     if batch < 1:
         raise BindingError(f"batch={batch} is out of range: it must be at least 1")
     names = {symbol.name for symbol in workload.symbols}
@@ -85,7 +84,7 @@ def _bound(
         if bind.setdefault("batch", batch) != batch and batch != 1:
             raise BindingError(f"batch is given twice: {batch} and, bound, {bind['batch']}")
         copies = 1
-    bindings = {name: int(value) for name, value in workload.binding(bind).items()}  # type: ignore[arg-type]
+    bindings = {name: int(value) for name, value in workload.binding(bind).items()}
     return repeated(workload.bind(bindings), copies), bindings
 
 
@@ -134,5 +133,3 @@ def _extent(
     empty = last == 0
     first[empty] = last[empty] = np.where(empty, ends, 0)[empty]
     return first, last
-
-

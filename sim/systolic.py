@@ -44,7 +44,7 @@ def ceil_div(a: Int, b: Int | int) -> Int:
 
 
 def _larger(a: Int, b: Int | int) -> Int:
-    return max(a, b) if isinstance(a, int) and isinstance(b, int) else np.maximum(a, b)  # type: ignore[return-value]
+    return max(a, b) if isinstance(a, int) and isinstance(b, int) else np.maximum(a, b)
 
 
 def fold_interval(array: SystolicArray, stream: Int) -> Int:
@@ -57,13 +57,13 @@ def fold_interval(array: SystolicArray, stream: Int) -> Int:
     """
     rows, cols = array.rows, array.cols
     match array.dataflow, array.overlap:
-        case ("ws" | "is"), "single":
+        case (("ws" | "is"), "single"):
             return 2 * rows + stream - 2
-        case ("ws" | "is"), "shadow-broadcast":
+        case (("ws" | "is"), "shadow-broadcast"):
             return _larger(stream, 2 * rows - 1)
-        case ("ws" | "is"), "shadow-gated":
+        case (("ws" | "is"), "shadow-gated"):
             return _larger(stream, rows)
-        case ("ws" | "is"), _:
+        case (("ws" | "is"), _):
             return stream + 2 * rows + cols - 2
         case _, "global-drain":
             return 2 * rows + cols + stream - 2
@@ -141,7 +141,9 @@ def gemm_cycles(array: SystolicArray, m: Int, k: Int, n: Int) -> Int:
     last = along_cols - (blocks - 1) * array.cols
     ending = (blocks * per_block - 1) * interval + fold_latency(array, stream, last)
     # Only where an earlier, wider block's last result can leave after the last block's.
-    wider = (blocks * per_block - 1 - per_block) * interval + fold_latency(array, stream, array.cols)
+    wider = (blocks * per_block - 1 - per_block) * interval + fold_latency(
+        array, stream, array.cols
+    )
     if isinstance(blocks, int):
         return _larger(ending, wider) if blocks > 1 else ending
     return np.where(blocks > 1, np.maximum(ending, wider), ending)

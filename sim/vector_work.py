@@ -8,8 +8,10 @@ from fractions import Fraction
 from functools import lru_cache
 
 from ..arch import Accelerator
-from .gemm import SLACK, lane_cycles, walk
+from .gemm import lane_cycles
+from .loops import Part, walk
 from .program import Node, Tile
+from .tiling import SLACK
 
 __all__ = ["Rows", "choose", "nodes"]
 
@@ -82,11 +84,11 @@ def nodes(rows: Rows, count: int, machine: Accelerator) -> tuple[Node, ...]:
     unit = max(rows.output_elements, rows.input_elements, count) if cut else rows.rows
     passes = 2 if cut and rows.whole_row else 1
 
-    def tile(opens: bool, stores: bool) -> Callable[[int, bool, bool], tuple[Node, ...]]:
-        def body(size: int, first: bool, last: bool) -> tuple[Node, ...]:
-            trained = rows.bytes(rows.parameters) if first and opens else 0
-            loads = rows.bytes(-(-rows.input_elements * size // unit))
-            results = rows.bytes(-(-rows.output_elements * size // unit))
+    def tile(opens: bool, stores: bool) -> Callable[[Part], tuple[Node, ...]]:
+        def body(part: Part) -> tuple[Node, ...]:
+            trained = rows.bytes(rows.parameters) if part.first and opens else 0
+            loads = rows.bytes(-(-rows.input_elements * part.size // unit))
+            results = rows.bytes(-(-rows.output_elements * part.size // unit))
             return (
                 Tile(
                     weight_bytes=trained,
@@ -94,12 +96,14 @@ def nodes(rows: Rows, count: int, machine: Accelerator) -> tuple[Node, ...]:
                     weights_freed=trained,
                     input_bytes=loads,
                     input_loads=rows.operands if loads else 0,
-                    vector_cycles=lane_cycles(size, rows.lane_cycles / (unit * passes), machine),
+                    vector_cycles=lane_cycles(
+                        part.size, rows.lane_cycles / (unit * passes), machine
+                    ),
                     vector_frees=loads,
-                    vector_reads=-(-rows.reads * size // unit),
-                    outputs=-(-rows.outputs * size // unit) if stores else 0,
+                    vector_reads=-(-rows.reads * part.size // unit),
+                    outputs=-(-rows.outputs * part.size // unit) if stores else 0,
                     store_bytes=results if stores else 0,
-                    host_cycles=rows.host_cycles if stores and last else 0,
+                    host_cycles=rows.host_cycles if stores and part.last else 0,
                 ),
             )
 

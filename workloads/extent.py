@@ -2,8 +2,8 @@
 
 Everything that is counted in Tilewise (rows, elements, MACs, bytes) is a `Size`: a plain `int`
 where the number is known, an `Extent` where it depends on symbols such as `batch` or `kept_1`.
-Extents are kept in one normal form, so that equal sizes compare equal and hash equal however they were
-computed, and they evaluate for one binding or for an array of images at once.
+Extents are kept in a normal form, so that sums and products compare equal and hash equal however
+they were computed, and they evaluate for one binding or for an array of images at once.
 
 >>> kept = symbol("kept_1")
 >>> tokens = kept + 2
@@ -38,6 +38,7 @@ __all__ = [
     "UnboundSymbolError",
     "ceil_div",
     "evaluate",
+    "known",
     "lower_bound",
     "maximum",
     "minimum",
@@ -114,11 +115,10 @@ class Extent:
         return _normal(sums)
 
     def __floordiv__(self, other: Size) -> Size:
-        exact = _divide(self, other)
-        return _floor_of(self, other) if exact is None else exact
+        return _quotient(self, other)
 
     def __rfloordiv__(self, other: int) -> Size:
-        return _floor_of(other, self)
+        return _quotient(other, self)
 
     def __neg__(self) -> Size:
         return self * -1
@@ -221,10 +221,15 @@ def _divide(dividend: Size, divisor: Size) -> Size | None:
     return quotient
 
 
+def _quotient(dividend: Size, divisor: Size) -> Size:
+    exact = _divide(dividend, divisor)
+    return _floor_of(dividend, divisor) if exact is None else exact
+
+
 def _floor_of(dividend: Size, divisor: Size) -> Size:
     """`floor(dividend / divisor)` in normal form.
 
-    What divides exactly moves outside, common factors go, and nested floors become one:
+    What divides exactly moves outside, common factors cancel, and a floor in a floor goes:
     `floor((floor(a/b) + c)/d)` is `floor((a + b*c)/(b*d))`.
     """
     if not isinstance(divisor, int):
@@ -244,11 +249,25 @@ def _floor_of(dividend: Size, divisor: Size) -> Size:
     if factor > 1:
         whole = _normal({monomial: value // factor for monomial, value in varying.items()})
         return outside + (whole + constant // factor) // (divisor // factor)
-    match list(varying.items()):
-        case [((_Call("floor", left, int(right)),), 1)]:
-            return outside + (left + constant * right) // (right * divisor)
+    inner = [_floor_atom(monomial) for monomial, value in varying.items() if value == 1]
+    match [(floor, floor.right) for floor in inner if floor]:
+        case [(_Call(left=left) as floor, int(right))]:
+            del varying[(floor,)]
+            rest = _normal({**varying, (): constant})
+            return outside + (left + rest * right) // (right * divisor)
+        case _:
+            pass
     rest = _normal({**varying, (): constant})
     return outside + Extent((((_Call("floor", rest, divisor),), 1),))
+
+
+def _floor_atom(monomial: _Monomial) -> _Call | None:
+    """The floor that a monomial is, if it is one alone."""
+    match monomial:
+        case (_Call(function="floor") as floor,):
+            return floor
+        case _:
+            return None
 
 
 def ceil_div(dividend: Size, divisor: Size) -> Size:
@@ -338,6 +357,17 @@ def evaluate(size: Size, binding: Mapping[str, Number]) -> Any:
             f"{missing[0]}=1"
         )
     return _value(size, binding)
+
+
+def known(size: Size) -> int:
+    """The number that a bound size is.
+
+    Raises:
+        UnboundSymbolError: The size still depends on a symbol.
+    """
+    if isinstance(size, Extent):
+        raise UnboundSymbolError(f"size {size} must be bound before it can be used")
+    return size
 
 
 def _value(size: Size, binding: Mapping[str, Number]) -> Any:

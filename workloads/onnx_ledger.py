@@ -28,7 +28,7 @@ class Ledger:
         for name in sorted(symbols_of(size) - self.symbols.keys()):
             self.symbols[name] = Symbol(name=name, lower=lower)
 
-    def born(self, hint: Size | None, upper: Size) -> Size:
+    def born(self, hint: Size | None, upper: Size | None) -> Size:
         """The size of something that only the data decides, named by `hint` or `kept_k`."""
         name = str(hint) if isinstance(hint, Extent) else ""
         if not name.isidentifier():

@@ -199,8 +199,8 @@ class Node:
             OnnxError: The input is there, but its contents depend on data.
         """
         if attribute in self.attributes:
-            given = self.attributes[attribute]
-            return tuple(given) if isinstance(given, Iterable) else (given,)
+            given: Size | tuple[Size, ...] = self.attributes[attribute]
+            return given if isinstance(given, tuple) else (given,)
         if not self.has(index):
             return None
         known = self.known(index)

@@ -12,17 +12,11 @@ import onnx
 from onnx import AttributeProto, TensorProto, numpy_helper
 
 from .onnx_node import Shape, Tensor, Values
-from .onnx_values import LARGEST
+from .onnx_types import FLOATING, LARGEST, LARGEST_FLOATS, WEIGHT
 
-__all__ = ["FLOATING", "attributes", "captured", "constant", "trained_numbers"]
+__all__ = ["attributes", "captured", "constant", "trained_numbers"]
 
-FLOATING = frozenset({1, 10, 11, 14, 15, 16, 17, 18, 19, 20, 23, 24})
-"""Element types of ONNX that are floating-point numbers."""
-_WEIGHT = FLOATING | {2, 3, 21, 22, 25, 26}
-"""Types that weights come in: floating point, and integers of at most 8 bits."""
-
-_LARGEST_FLOATS = 16
-"""Floating-point contents matter for scales of a resize only, one for each dimension."""
+_ABSENT = (OSError, TypeError, ValueError, onnx.checker.ValidationError)
 
 _UNTRAINED: Mapping[str, frozenset[int]] = {
     "BatchNormalization": frozenset({3, 4}),
@@ -53,7 +47,7 @@ def trained_numbers(graph: onnx.GraphProto) -> dict[str, int]:
     return {
         tensor.name: prod(tensor.dims)
         for tensor in graph.initializer
-        if tensor.name in used and prod(tensor.dims) > 1 and tensor.data_type in _WEIGHT
+        if tensor.name in used and prod(tensor.dims) > 1 and tensor.data_type in WEIGHT
     }
 
 
@@ -77,18 +71,13 @@ def constant(proto: TensorProto, folder: Path | None, trained: int = 0) -> Tenso
 
 def _contents(proto: TensorProto, folder: Path | None, floating: bool) -> Values | None:
     count = prod(proto.dims)
-    if count > (_LARGEST_FLOATS if floating else LARGEST) or proto.data_type == TensorProto.STRING:
+    if count > (LARGEST_FLOATS if floating else LARGEST) or proto.data_type == TensorProto.STRING:
         return None
     if count == 0:
         return np.empty(tuple(proto.dims), dtype=object)
     try:
         return _objects(numpy_helper.to_array(proto, str(folder or "")))
-    except (
-        ValueError,
-        OSError,
-        TypeError,
-        onnx.checker.ValidationError,
-    ):  # the file came without its weights
+    except _ABSENT:  # the file came without its weights
         return None
 
 

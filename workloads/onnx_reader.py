@@ -20,7 +20,7 @@ from .onnx_file import load
 from .onnx_ledger import Ledger, OnnxError
 from .onnx_names import named
 from .onnx_node import Node, Result, Shape, Tensor
-from .onnx_parameters import FLOATING, attributes, captured, constant, trained_numbers
+from .onnx_parameters import attributes, captured, constant, trained_numbers
 from .onnx_rules_constants import RULES as CONSTANTS
 from .onnx_rules_convolution import RULES as CONVOLUTION
 from .onnx_rules_einsum import einsum
@@ -31,6 +31,7 @@ from .onnx_rules_parts import RULES as PARTS
 from .onnx_rules_pointwise import MICROSOFT
 from .onnx_rules_pointwise import RULES as POINTWISE
 from .onnx_rules_products import RULES as PRODUCTS
+from .onnx_types import FLOATING
 from .onnx_values import contents
 from .operator import Operator
 from .patterns import with_patterns

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .extent import ceil_div
+from .extent import Extent, ceil_div
 from .onnx_node import Node, Result, Shape, Tensor, free
-from .onnx_values import LARGEST
+from .onnx_types import LARGEST
 
 __all__ = ["RULES"]
 
@@ -47,14 +47,15 @@ def _constant_of_shape(node: Node) -> Result:
 
 def _range(node: Node) -> Result:
     ends = [node.known(i) for i in range(3)]
-    if any(end is None or not end for end in ends):
-        shape = node.hint() or (node.ledger.born(None, 2**31),)
+    shape: Shape
+    if any(not end for end in ends):
+        shape = node.hint() or (node.ledger.born(None, upper=None),)
     else:
         start, limit, delta = (end[0] for end in ends if end)
-        if all(isinstance(end, (int, float)) for end in (start, limit, delta)):
-            shape = (max(math.ceil((limit - start) / delta), 0),)
-        else:
+        if isinstance(start, Extent) or isinstance(limit, Extent) or isinstance(delta, Extent):
             shape = (ceil_div(limit - start, delta),)
+        else:
+            shape = (max(math.ceil((limit - start) / delta), 0),)
     return free("", Tensor(shape=shape, floating=node.tensor().floating, sized=True))
 
 

@@ -39,13 +39,14 @@ def einsum(node: Node) -> Result:
     if not inner and not alone:
         operator = Elementwise(name=node.name, operands=node.operands, shape=shape, function="mul")
         return Result(outputs=(node.made(*shape),), operator=operator)
-    columns = [label for label in right if label not in left]
+    # A label of one input that is not in the output is summed away before the product.
+    columns = [label for label in right if label not in left and label in out]
     result = contraction(
         node,
         node.tensor(0),
         node.tensor(1),
         batch=[sizes[label] for label in batch],
-        rows=[sizes[label] for label in left if label not in right],
+        rows=[sizes[label] for label in left if label not in right and label in out],
         inner=[sizes[label] for label in inner],
         columns=[sizes[label] for label in columns],
         shape=shape,

@@ -13,7 +13,7 @@ from typing import cast
 
 from .extent import Size, product
 from .onnx_node import Node, Result, Shape, Tensor, free, view
-from .onnx_parameters import FLOATING
+from .onnx_types import FLOATING
 
 __all__ = ["RULES"]
 

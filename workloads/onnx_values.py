@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
+from onnx import TensorProto
 
 from . import onnx_arithmetic as arithmetic
 from .extent import Extent, product
 from .onnx_node import Node, Values
+from .onnx_types import FLOATING, LARGEST
 
-__all__ = ["LARGEST", "contents"]
-
-LARGEST = 1024
-"""Tensors with more elements are no shape arithmetic."""
+__all__ = ["contents"]
 
 
 def contents(node: Node) -> Values | None:
@@ -69,24 +68,11 @@ def _each(function: Callable[..., Any]) -> Callable[[Node], Values]:
 
 def _cast(node: Node) -> Values:
     values = _array(node)
-    convert: Callable[[Any], Any]
-    match node.integer("to", 1):
-        case 1 | 10 | 11 | 16:
-            convert = float
-        case 9:
-            convert = bool
-        case _:
-            convert = int
+    to = node.integer("to", TensorProto.FLOAT)
+    kind = float if to in FLOATING else bool if to == TensorProto.BOOL else int
     result = np.empty(values.shape, dtype=object)
     for index in np.ndindex(values.shape):
-        value = values[index]
-        if isinstance(value, arithmetic.Fraction):
-            value = value if convert is float else value.top // value.bottom
-        elif not isinstance(value, Extent):
-            value = convert(value)
-        elif convert is bool:
-            raise arithmetic.UnknownError
-        result[index] = value
+        result[index] = arithmetic.converted(values[index], kind)
     return result
 
 
@@ -205,10 +191,8 @@ _RULES: Mapping[str, Callable[[Node], Values]] = {
     "Mod": _each(arithmetic.modulo),
     "Pow": _each(arithmetic.power),
     "Sqrt": _each(arithmetic.root),
-    "Neg": _each(lambda node, value: arithmetic.multiply(node, value, -1)),
-    "Abs": _each(
-        lambda _, value: value if isinstance(value, Extent) else abs(arithmetic.number(value))
-    ),
+    "Neg": _each(arithmetic.negative),
+    "Abs": _each(arithmetic.absolute),
     "Floor": _each(arithmetic.floor),
     "Ceil": _each(arithmetic.ceil),
     "Round": _each(arithmetic.rounded),
@@ -219,10 +203,10 @@ _RULES: Mapping[str, Callable[[Node], Values]] = {
     "LessOrEqual": _each(arithmetic.compare(lambda sign: sign <= 0)),
     "Greater": _each(arithmetic.compare(lambda sign: sign > 0)),
     "GreaterOrEqual": _each(arithmetic.compare(lambda sign: sign >= 0)),
-    "Not": _each(lambda _, value: not arithmetic.number(value)),
-    "And": _each(lambda _, left, right: bool(arithmetic.number(left) and arithmetic.number(right))),
-    "Or": _each(lambda _, left, right: bool(arithmetic.number(left) or arithmetic.number(right))),
-    "Where": _each(lambda _, test, left, right: left if arithmetic.number(test) else right),
+    "Not": _each(arithmetic.negation),
+    "And": _each(arithmetic.both),
+    "Or": _each(arithmetic.either),
+    "Where": _each(arithmetic.choose),
     "Cast": _cast,
     "Gather": _gather,
     "Slice": _slice,

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from .extent import Number, Size, evaluate, product
+from .extent import Extent, Number, Size, evaluate, product
 
 __all__ = [
     "Attention",
@@ -83,19 +83,23 @@ class Operator:
         Raises:
             UnboundSymbolError: A symbol has no value in `binding`.
         """
-        return replace(
-            self, **{f.name: _bound(getattr(self, f.name), binding) for f in fields(self)}
-        )
+        bound: dict[str, Any] = {
+            field.name: _bound(getattr(self, field.name), binding) for field in fields(self)
+        }
+        return replace(self, **bound)
 
 
-def _bound(value: object, binding: Mapping[str, Number]) -> object:
-    if isinstance(value, Operand):
-        return replace(value, elements=evaluate(value.elements, binding))
-    if isinstance(value, tuple):
-        return tuple(_bound(item, binding) for item in value)  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, (str, bool)) or value is None:
-        return value
-    return evaluate(value, binding)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+def _bound(value: Any, binding: Mapping[str, Number]) -> Any:
+    match value:
+        case Operand():
+            return replace(value, elements=evaluate(value.elements, binding))
+        case tuple():
+            items: tuple[Any, ...] = value  # pyright: ignore[reportUnknownVariableType]
+            return tuple(_bound(item, binding) for item in items)
+        case Extent():
+            return evaluate(value, binding)
+        case _:
+            return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

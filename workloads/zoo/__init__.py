@@ -72,7 +72,7 @@ def load(name: str) -> Workload:
     from ..onnx_reader import read  # onnx takes longer to import than everything else here
 
     model = _model(name)
-    content = resources.files(__package__).joinpath(f"graphs/{name}.onnx.gz").read_bytes()
+    content = resources.files(__name__).joinpath(f"graphs/{name}.onnx.gz").read_bytes()
     return read(content, name).with_defaults(model.defaults)
 
 

@@ -1,0 +1,1 @@
+"""Readings of results: tables, comparisons, traces and HTML; nothing here simulates."""

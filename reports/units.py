@@ -1,0 +1,63 @@
+"""Numbers as people read them: three digits and a unit."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["binary", "percent", "quantity", "ratio"]
+
+_PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
+
+
+def quantity(value: float, unit: str = "") -> str:
+    """Write `value` with three digits, a metric prefix and its unit.
+
+    >>> quantity(0.00484790, "s"), quantity(4598882304, "MACs"), quantity(0, "J")
+    ('4.85 ms', '4.60 GMACs', '0 J')
+    >>> quantity(999.96, "B/s"), quantity(12)
+    ('1.00 kB/s', '12.0')
+    """
+    if not value or not math.isfinite(value):
+        return f"{value:g} {unit}".rstrip()
+    # Round first: 999.96 is 1.00 k, not 1000.
+    rounded = float(f"{value:.2e}")
+    exponent = 3 * math.floor(math.log10(abs(rounded)) / 3 + 1e-12)
+    exponent = min(max(exponent, min(_PREFIXES)), max(_PREFIXES))
+    return f"{_three_digits(rounded / 10.0**exponent)} {_PREFIXES[exponent]}{unit}".rstrip()
+
+
+def percent(share: float) -> str:
+    """Write a share of one.
+
+    >>> percent(0.9264), percent(1.0), percent(0.00004), percent(0)
+    ('92.6 %', '100 %', '<0.1 %', '0 %')
+    """
+    if share == 0 or share >= 0.9995:
+        return f"{share * 100:.0f} %"
+    return "<0.1 %" if 0 < share < 0.0005 else f"{share * 100:.1f} %"
+
+
+def ratio(value: float) -> str:
+    """Write a factor.
+
+    >>> ratio(1.7376), ratio(151.2), ratio(float("nan"))
+    ('1.74x', '151x', '-')
+    """
+    return f"{_three_digits(value)}x" if math.isfinite(value) else "-"
+
+
+def binary(size_bytes: int) -> str:
+    """Write a memory's size.
+
+    >>> binary(524288), binary(1500), binary(80_000_000_000)
+    ('512 KiB', '1500 B', '80.0 GB')
+    """
+    for power, prefix in ((3, "Gi"), (2, "Mi"), (1, "Ki")):
+        if size_bytes and size_bytes % 1024**power == 0:
+            return f"{size_bytes // 1024**power} {prefix}B"
+    return f"{size_bytes} B" if size_bytes < 1_000_000 else quantity(size_bytes, "B")
+
+
+def _three_digits(value: float) -> str:
+    digits = math.floor(math.log10(abs(value)) + 1e-12) if value else 0
+    return f"{value:.{min(max(2 - digits, 0), 3)}f}"

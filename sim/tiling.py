@@ -1,0 +1,243 @@
+"""The choice of a loop nest: the fewest predicted cycles among tilings that fit the buffers.
+
+Tile sizes come from ladders that do not depend on the machine's capacities, which only strike out
+what does not fit: a larger buffer never takes a candidate away.  Last tiles are ragged, so cost is
+a staircase in every dimension and no size is worse for being odd.  The prediction knows the period
+to which the engine settles; it is written over arrays of candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch import Accelerator
+from .array_work import port_cycles
+from .errors import MappingError
+from .gemm import Gemm, GemmMapping
+from .systolic import fold_latency
+
+__all__ = ["SLACK", "choose", "ladder"]
+
+Array = NDArray[np.int64]
+
+SLACK = 1 + 1 / 256
+"""Predictions closer than this are equal: fewer DRAM bytes decide, then fewer tiles."""
+
+
+def ladder(size: int, unit: int) -> list[int]:
+    """Tile sizes for a dimension: powers of two times `unit` below `size`, and `size`."""
+    steps = range(max(0, math.ceil(math.log2(max(size / unit, 1)))))
+    return [unit << step for step in steps] + [size]
+
+
+def _candidates(gemm: Gemm, machine: Accelerator) -> tuple[Array, Array, Array, Array, Array]:
+    array, shape = machine.array, gemm.shape
+    k_unit = array.rows if array.dataflow != "os" else 1 << (array.rows - 1).bit_length()
+    m_sizes = set(ladder(shape.m, 1))
+    if shape.window is not None:
+        m_sizes |= set(ladder(shape.m, min(shape.window.out_size[-1], shape.m)))
+    if array.dataflow != "ws":
+        m_sizes |= set(
+            ladder(shape.m, min(array.cols if array.dataflow == "is" else array.rows, shape.m))
+        )
+    n_unit = 1 if array.dataflow == "is" else array.cols
+    k_sizes = set(ladder(shape.k, min(k_unit, shape.k)))
+    if shape.window is not None and shape.k > shape.window.taps:
+        k_sizes |= {size * shape.window.taps for size in ladder(shape.k // shape.window.taps, 1)}
+    n_sizes = ladder(shape.n, min(n_unit, shape.n))
+    grid = np.meshgrid(
+        np.array([1]),
+        np.array(sorted(m_sizes)),
+        np.array(sorted(k_sizes)),
+        np.array(n_sizes),
+        np.array([0, 1]),
+        indexing="ij",
+    )
+    groups, m, k, n, order = (axis.ravel().astype(np.int64) for axis in grid)
+    several = np.array(ladder(shape.groups, 1)[1:], dtype=np.int64)
+    if several.size:  # several groups only as wholes
+        whole = np.ones_like(several)
+        groups, m, k, n, order = (
+            np.concatenate([groups, several]),
+            np.concatenate([m, whole * shape.m]),
+            np.concatenate([k, whole * shape.k]),
+            np.concatenate([n, whole * shape.n]),
+            np.concatenate([order, whole * 0]),
+        )
+    return groups, m, k, n, order
+
+
+def _fits(gemm: Gemm, machine: Accelerator, groups: Array, m: Array, k: Array, n: Array) -> Any:
+    buffers = machine.buffers
+    extra = gemm.extra * gemm.operand_bytes(groups * m * n)
+    fits = gemm.input_bytes(groups, m, k) + extra + gemm.once_bytes <= gemm.input_room // 2
+    fits &= gemm.weight_bytes(groups, k, n) <= buffers.weight_tile_bytes
+    fits &= groups * m * n <= buffers.accumulator_tile_words
+    if gemm.stores:
+        fits &= gemm.operand_bytes(groups * m * n) <= buffers.output_tile_bytes
+    return fits
+
+
+def _parts(size: int, tile: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """A dimension as (count, size) of its full tiles and of its ragged last one, if any."""
+    full = size // tile
+    return (full, tile), ((size % tile > 0).astype(np.int64), np.maximum(size % tile, 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Estimate:
+    cycles: NDArray[np.float64]
+    dram_bytes: Array
+    tiles: Array
+
+
+def _estimate(gemm: Gemm, machine: Accelerator, rate: Fraction, candidates: Any) -> _Estimate:
+    shape = gemm.shape
+    groups, m, k, n, order = candidates
+    demand = gemm.read_demand(machine)
+    array_cycles, outputs = np.zeros_like(m), np.zeros_like(m)
+    once_input, once_weight = np.zeros_like(m), np.zeros_like(m)
+    for m_count, m_size in _parts(shape.m, m):
+        for k_count, k_size in _parts(shape.k, k):
+            once_input += m_count * k_count * gemm.input_bytes(groups, m_size, k_size)
+            for n_count, n_size in _parts(shape.n, n):
+                count = m_count * k_count * n_count
+                cycles = port_cycles(machine.array, groups, m_size, k_size, n_size, rate, demand)
+                array_cycles += count * cycles
+        for n_count, n_size in _parts(shape.n, n):
+            outputs += m_count * n_count * gemm.operand_bytes(groups * m_size * n_size)
+    for k_count, k_size in _parts(shape.k, k):
+        for n_count, n_size in _parts(shape.n, n):
+            once_weight += k_count * n_count * gemm.weight_bytes(groups, k_size, n_size)
+    m_tiles, k_tiles, n_tiles = (
+        -(-size // tile) for size, tile in ((shape.m, m), (shape.k, k), (shape.n, n))
+    )
+    m_steps = m_tiles * shape.repeats
+    whole_k = k_tiles == 1
+    input_stays = whole_k & ((order == 0) | (m_steps == 1))
+    weight_stays = whole_k & ((order == 1) | (n_tiles == 1))
+    input_total = once_input * shape.repeats * np.where(input_stays, 1, n_tiles)
+    weight_total = once_weight * np.where(weight_stays, 1, m_steps)
+    rounds = -(-shape.groups // groups)
+    steps = m_steps * n_tiles
+    stored = outputs * shape.repeats * (int(gemm.stores) + gemm.extra)
+    dram_bytes = rounds * (input_total + weight_total + stored) + gemm.once_bytes
+
+    per_byte = 1 / float(machine.dram_bytes_per_cycle)
+    setup = machine.dram.setup_cycles
+    tiles = steps * k_tiles
+    lane = float(gemm.vector_cost) / machine.vector.lanes
+    pace = _Pace(
+        array=array_cycles * shape.repeats / tiles,
+        vector=shape.repeats * groups * shape.m * shape.n * lane / steps,
+        store=_bus(stored / steps, int(gemm.stores) + gemm.extra, per_byte, setup),
+        drain=fold_latency(machine.array, 0, machine.array.cols),
+        latency=machine.dram_latency_cycles,
+    )
+    left = _bus(once_input / (m_tiles * k_tiles), 1, per_byte, setup)
+    right = _bus(once_weight / (n_tiles * k_tiles), 1, per_byte, setup)
+    input_again = np.where(input_stays, m_steps, steps)
+    weight_again = np.where(weight_stays, n_tiles, steps)
+    both = np.where(input_stays & weight_stays, 1, np.minimum(input_again, weight_again))
+    cycles = (
+        both * pace.closing(left + right)
+        + (input_again - both) * pace.closing(left)
+        + (weight_again - both) * pace.closing(right)
+        + (steps - input_again - weight_again + both) * pace.closing(0 * left)
+        + (tiles - steps) * pace.adding(left + right)
+    )
+    first = gemm.input_bytes(groups, m, k) + gemm.weight_bytes(groups, k, n)
+    last = gemm.operand_bytes(groups * m * n) * int(gemm.stores)
+    ends = (first + last) * per_byte + groups * m * n * lane
+    return _Estimate(cycles=rounds * cycles + ends, dram_bytes=dram_bytes, tiles=rounds * tiles)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pace:
+    """How fast tiles follow each other: the largest mean over the loops of waiting.
+
+    With tiles all alike the engine settles to a period, the largest cycle mean of its dependences
+    (Baccelli et al., Synchronization and Linearity, 1992): a unit waits for itself; the load of a
+    tile for the buffer of the tile two before; a tile's sums for the accumulators of the tile two
+    before; and, since stores stand in the loads' queue, a load for the store of three tiles before.
+    """
+
+    array: Any
+    vector: Any
+    store: Any
+    drain: int
+    latency: int
+
+    def adding(self, load: Any) -> Any:
+        """Cycles of a tile whose sums stay in the accumulators."""
+        waiting = np.where(load > 0, self.array + load + self.latency, 0)
+        return np.maximum(np.maximum(self.array, load), waiting / 2)
+
+    def closing(self, load: Any) -> Any:
+        """Cycles of a tile whose sums leave."""
+        leaving = self.array + self.drain + self.vector
+        queued = np.where(load > 0, leaving + self.store + load + self.latency, 0)
+        alone = np.maximum(np.maximum(self.vector, load + self.store), self.adding(load))
+        return np.maximum(alone, np.maximum(leaving / 2, queued / 3))
+
+
+def _bus(size_bytes: Any, descriptors: Any, per_byte: float, setup: int) -> Any:
+    return np.where(size_bytes > 0, size_bytes * per_byte + descriptors * setup, 0)
+
+
+@lru_cache(maxsize=65536)
+def choose(gemm: Gemm, machine: Accelerator, rate: Fraction) -> GemmMapping:
+    """The mapping with the fewest predicted cycles, then the fewest DRAM bytes.
+
+    Args:
+        gemm: The product.
+        machine: Whose buffers must hold the tiles.
+        rate: MACs per PE and cycle of the number format.
+
+    Raises:
+        MappingError: Not even one tile fits; says which buffer is too small.
+    """
+    candidates = _candidates(gemm, machine)
+    fitting = np.flatnonzero(_fits(gemm, machine, *candidates[:4]))
+    if not fitting.size:
+        raise MappingError(_too_small(gemm, machine, candidates))
+    groups, m, k, n, order = (axis[fitting] for axis in candidates)
+    estimate = _estimate(gemm, machine, rate, (groups, m, k, n, order))
+    slower = estimate.cycles > estimate.cycles.min() * SLACK
+    best = np.lexsort((estimate.cycles, estimate.tiles, estimate.dram_bytes, slower))[0]
+    return GemmMapping(
+        groups=int(groups[best]),
+        m=int(m[best]),
+        k=int(k[best]),
+        n=int(n[best]),
+        order="nm" if order[best] else "mn",
+    )
+
+
+def _too_small(gemm: Gemm, machine: Accelerator, candidates: Any) -> str:
+    groups, m, k, n, _ = (int(axis.min()) for axis in candidates)
+    buffers = machine.buffers
+    extra = gemm.extra * int(gemm.operand_bytes(groups * m * n))
+    needs = [
+        (
+            "input_bytes",
+            2 * (int(gemm.input_bytes(groups, m, k)) + extra + gemm.once_bytes),
+            gemm.input_room,
+        ),
+        ("weight_bytes", 2 * int(gemm.weight_bytes(groups, k, n)), buffers.weight_bytes),
+        ("accumulator_bytes", 8 * groups * m * n, buffers.accumulator_bytes),
+        ("output_bytes", 2 * int(gemm.operand_bytes(groups * m * n)), buffers.output_bytes),
+    ]
+    short = [
+        f"buffers.{field} gives {has}, two tiles of {m} x {k} x {n} need {need}"
+        for field, need, has in needs
+        if need > has
+    ]
+    return f"{machine.name} is too small for one tile: " + "; ".join(short or ["see its buffers"])
