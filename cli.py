@@ -1,27 +1,36 @@
 """The command `tilewise`: the one place that joins the simulator and the reports.
 
 Imports inside the commands keep `tilewise --help` quick.  Whatever a user gets wrong ends as one
-line on standard error and exit code 2; only mistakes of ours show a traceback.
+line on standard error and exit code 2; only a mistake of ours shows a traceback.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from . import __version__
+from .cli_inputs import (
+    UserError,
+    bindings,
+    bindings_for,
+    find_workload,
+    message,
+    nearest,
+    spread,
+    systolic_array,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .arch import Accelerator, Gpu
     from .reports.compare import Comparison
     from .sim.result import Result
-    from .workloads import Workload
 
 __all__ = ["app", "main"]
 
@@ -33,38 +42,266 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-On = Annotated[str, typer.Option("--on", metavar="MACHINE", help="Name or path of a .yaml.")]
+_WORKLOAD = "A name (tilewise list workloads) or the path of an .onnx file."
+On = Annotated[
+    str, typer.Option("--on", metavar="MACHINE", help="A name (list machines) or a .yaml file.")
+]
 Bind = Annotated[
-    list[str] | None, typer.Option("--bind", metavar="NAME=N...", help="Values for symbols.")
+    list[str] | None,
+    typer.Option("--bind", metavar="NAME=N ...", help="Values for symbols; defaults otherwise."),
 ]
 Batch = Annotated[int, typer.Option("--batch", metavar="N", help="Images.")]
 Format = Annotated[
-    str | None, typer.Option("--format", help="int8, fp16...; the machine's own by default.")
+    str | None,
+    typer.Option("--format", metavar="NAME", help="int8, fp16...; the machine's by default."),
 ]
 Json = Annotated[
-    str | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON; - prints.")
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the numbers as JSON; - is stdout."),
 ]
-Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML file.")]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report.")]
 Trace = Annotated[
     Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto.")
 ]
 
+_DEMO_WORKLOADS = ("deit-small", "heatvit-deit-small", "sd15-unet")
+_WARNINGS = 10  # printed; a foreign graph may have hundreds
+_DEMO_MACHINES = ("edge-32x32", "zcu102-systolic", "a100-80gb")
 
-def main(arguments: list[str] | None = None) -> NoReturn:
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 if all went well, 2 if the user must change something."""
+    given = spread(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(arguments, standalone_mode=False, prog_name="tilewise")
+        code = app(given, standalone_mode=False, prog_name="tilewise")
         sys.stdout.flush()
     except BrokenPipeError:
-        # Who reads has seen enough.  Python flushes once more on the way out: let it go nowhere.
+        # Whoever reads has seen enough.  Python flushes once more on its way out: into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        message = _said(error)
-        if message is None:
+        text = message(error)
+        if text is None:
             raise
-        print(f"tilewise: {' '.join(message.split())}", file=sys.stderr)
+        print(f"tilewise: {text}", file=sys.stderr)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.callback(invoke_without_command=True)
+def _front(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"tilewise {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def demo(
+    html: Annotated[
+        Path, typer.Option("--html", metavar="FILE", help="Where to write the report.")
+    ] = Path("tilewise-demo.html"),
+) -> None:
+    """The main job: a pruned ViT and a diffusion UNet on two arrays and a GPU, in one report."""
+    from .reports.compare import compare
+    from .reports.outputs import Outputs
+
+    outputs = Outputs(html=html)
+    pairs = [(model, machine) for machine in _DEMO_MACHINES for model in _DEMO_WORKLOADS]
+    results = iter(_simulated(pairs))
+    comparisons: list[Comparison] = []
+    for _ in _DEMO_MACHINES:
+        dense, pruned, unet = (next(results) for _ in _DEMO_WORKLOADS)
+        comparisons += [compare(dense, pruned), compare(unet)]
+    _print_comparisons(outputs.console, comparisons)
+    outputs.write(comparisons)
+
+
+@app.command()
+def run(
+    workload: Annotated[str, typer.Argument(help=_WORKLOAD)],
+    on: On,
+    bind: Bind = None,
+    batch: Batch = 1,
+    format: Format = None,
+    json: Json = None,
+    html: Html = None,
+    trace: Trace = None,
+    all_kernels: Annotated[
+        bool, typer.Option("--all", help="List every kernel instead of modules.")
+    ] = False,
+) -> None:
+    """Simulate WORKLOAD on MACHINE: utilization, latency, energy, and where the rest went."""
+    from .reports.compare import compare
+    from .reports.outputs import Outputs
+    from .reports.table import result_view
+
+    outputs = Outputs(json=json, html=html, trace=trace)
+    given = bindings(bind or [])
+    (result,) = _simulated([(workload, on)], given, batch, format)
+    chosen = _chosen(given, batch)
+    width = outputs.console.width
+    outputs.console.print(result_view(result, given=chosen, all_kernels=all_kernels, width=width))
+    outputs.write([compare(result)], result.as_dict())
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="The base. " + _WORKLOAD)],
+    b: Annotated[str, typer.Argument(help="What is compared with it.")],
+    on: On,
+    bind: Bind = None,
+    batch: Batch = 1,
+    format: Format = None,
+    json: Json = None,
+    html: Html = None,
+    trace: Trace = None,
+) -> None:
+    """Simulate A and B on MACHINE: the speed-up of B beside its reduction in MACs."""
+    from .reports.compare import compare
+    from .reports.outputs import Outputs
+
+    outputs = Outputs(json=json, html=html, trace=trace)
+    given = bindings(bind or [])
+    results = _simulated([(a, on), (b, on)], given, batch, format)
+    comparison = compare(*results)
+    _print_comparisons(outputs.console, [comparison], _chosen(given, batch))
+    values = {"comparison": comparison.as_dicts(), "results": [r.as_dict() for r in results]}
+    outputs.write([comparison], values)
+
+
+@app.command()
+def gemm(
+    m: Annotated[int, typer.Argument(min=1, help="Rows of the left operand.")],
+    n: Annotated[int, typer.Argument(min=1, help="Columns of the right operand.")],
+    k: Annotated[int, typer.Argument(min=1, help="Columns of the left, rows of the right.")],
+    array: Annotated[
+        str, typer.Option("--array", metavar="RxC", help="Rows and columns of PEs.")
+    ] = "32x32",
+    dataflow: Annotated[str, typer.Option("--dataflow", help="ws, os or is.")] = "ws",
+    overlap: Annotated[
+        str | None, typer.Option("--overlap", metavar="NAME", help="How folds overlap.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Compute cycles of (M x K) @ (K x N) on one array, by the closed form."""
+    from .reports.outputs import Outputs
+    from .reports.table import facts
+    from .reports.units import percent
+    from .sim.systolic import fold_interval, folds, gemm_cycles
+
+    outputs = Outputs(json=json)
+    shape = systolic_array(array, dataflow, overlap)
+    split = folds(shape, m, k, n)
+    cycles = gemm_cycles(shape, m, k, n)
+    values: dict[str, Any] = {
+        "m": m,
+        "n": n,
+        "k": k,
+        "array": f"{shape.rows}x{shape.cols}",
+        "dataflow": shape.dataflow,
+        "overlap": shape.overlap,
+        "cycles": cycles,
+        "folds": split.count,
+        "column_blocks": split.blocks,
+        "fold_interval_cycles": fold_interval(shape, split.stream),
+        "macs": m * n * k,
+        "utilization": m * n * k / (shape.pes * cycles),
+    }
+    shown = values | {"utilization": percent(values["utilization"])}
+    outputs.console.print(facts(f"({m} x {k}) @ ({k} x {n})", list(shown.items())[3:]))
+    outputs.write([], values)
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(metavar="workloads|machines")]) -> None:
+    """List what comes with Tilewise."""
+    from .arch import load_machine, machine_names
+    from .reports.table import facts
+    from .workloads import zoo
+
+    entries = {
+        "workloads": lambda: [(name, zoo.describe(name)) for name in zoo.names()],
+        "machines": lambda: [(name, load_machine(name).description) for name in machine_names()],
+    }
+    if what not in entries:
+        raise UserError(f"list {what}: wanted workloads or machines{nearest(what, entries)}")
+    _console().print(facts(what, entries[what]()))
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="MACHINE|WORKLOAD")]) -> None:
+    """Show the numbers of a machine and their sources, or what a workload is made of."""
+    from .arch import load_machine, machine_names, sources
+    from .reports.show import machine_view, workload_view
+    from .workloads import UnknownModelError, zoo
+
+    if name in machine_names() or name.endswith((".yaml", ".yml")):
+        _console().print(machine_view(load_machine(name), sources(name)))
+        return
+    try:
+        model = find_workload(name)
+    except UnknownModelError:
+        known = (*zoo.names(), *machine_names())
+        raise UserError(
+            f"show {name}: there is no such workload or machine{nearest(name, known)}"
+        ) from None
+    _console().print(workload_view(model))
+
+
+def _simulated(
+    pairs: Sequence[tuple[str, str]],
+    given: Mapping[str, int] | None = None,
+    batch: int = 1,
+    format: str | None = None,
+) -> list[Result]:
+    """Run pairs of a workload and a machine, with a sign of life if that takes long."""
+    from .arch import load_machine
+    from .reports.progress import steps
+    from .sim.simulate import simulate
+
+    given = given or {}
+    # Everything is read before anything runs, so that a wrong name is known at once.
+    models = {name: find_workload(name) for name, _ in pairs}
+    machines = {name: load_machine(name) for _, name in pairs}
+    results: list[Result] = []
+    with steps(len(pairs), _console(error=True)) as step:
+        for name, on in pairs:
+            model, machine = models[name], machines[on]
+            step(f"{model.name} on {machine.name}")
+            bind = bindings_for(model, models.values(), given)
+            results.append(simulate(model, machine, bind=bind, batch=batch, format=format))
+    _warn([note for result in results for note in result.notes])
+    return results
+
+
+def _warn(notes: Sequence[str]) -> None:
+    distinct = list(dict.fromkeys(notes))
+    for note in distinct[:_WARNINGS]:
+        print(f"tilewise: warning: {note}", file=sys.stderr)
+    if len(distinct) > _WARNINGS:
+        print(f"tilewise: warning: {len(distinct) - _WARNINGS} more like these", file=sys.stderr)
+
+
+def _chosen(given: Mapping[str, int], batch: int) -> set[str]:
+    """Symbols whose value is the user's, not a default."""
+    return set(given) | ({"batch"} if batch != 1 else set())
+
+
+def _print_comparisons(
+    console: Console, comparisons: Sequence[Comparison], given: Collection[str] = ()
+) -> None:
+    from .reports.table import comparison_view
+
+    console.print(comparison_view(comparisons, given))
+
+
+def _console(error: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=error, highlight=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..sim.result import Result
-from .units import percent, quantity, ratio
+from .units import ratio
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +66,7 @@ class Comparison:
         return tuple(
             f"{result.workload} on {result.machine}: "
             f"MACs {_factor(gain.mac_ratio, 'fewer', 'more')}, "
-            f"latency {_factor(gain.speed_up, 'less', 'more')}, "
-            f"energy {_factor(gain.energy_ratio, 'less', 'more')}"
+            f"latency {_factor(gain.speed_up, 'less', 'more')}"
             for result, gain in zip(self.results[1:], self.gains[1:], strict=True)
         )
 
@@ -120,21 +119,6 @@ def compare(*results: Result) -> Comparison:
         ValueError: There is no result.
     """
     return Comparison(results)
-
-
-def row(result: Result, gain: Gain) -> dict[str, str]:
-    """One result of a comparison in words, for a table; batches are counted by the image."""
-    return {
-        "workload": result.workload,
-        "machine": result.machine,
-        "latency": quantity(result.latency_per_image_s, "s"),
-        "utilization": percent(result.utilization),
-        "energy": quantity(result.energy_j / result.batch, "J"),
-        "macs": quantity(result.macs / result.batch),
-        "mac_ratio": ratio(gain.mac_ratio),
-        "speed_up": ratio(gain.speed_up),
-        "energy_ratio": ratio(gain.energy_ratio),
-    }
 
 
 def _gain(base: Result, result: Result) -> Gain:

@@ -32,10 +32,10 @@ CAUSE_LABELS: Mapping[str, str] = {
     "selector": "selector",
     "padding": "padding",
     "edge": "edge",
-    "fill_drain": "fill, drain",
+    "fill_drain": "fill/drain",
     "memory": "memory",
-    "vector": "vector unit",
-    "wait": "wait, host",
+    "vector": "vector",
+    "wait": "wait",
     "imbalance": "imbalance",
 }
 

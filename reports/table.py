@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Literal
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -12,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..sim.result import Result
-from .compare import Comparison, row
+from .compare import Comparison
 from .groups import Row, by_kernel, by_module
 from .style import CAUSE_COLORS, CAUSE_LABELS, series_colors
-from .units import percent, quantity
+from .units import percent, quantity, ratio
 
-__all__ = ["as_text", "comparison_table", "result_view"]
+__all__ = ["as_text", "comparison_table", "comparison_view", "facts", "result_view"]
 
 _WIDE = 100  # columns from which on there is room for more
 
@@ -88,10 +89,10 @@ def bindings_line(result: Result, given: Collection[str]) -> str:
 
 
 def losses_table(result: Result) -> Table:
-    """Where each PE-cycle went; causes without a share are left out."""
+    """Where the time of the arrays went; causes without a share are left out."""
     shares = result.losses.shares()
     present = [(CAUSE_LABELS[c], share, CAUSE_COLORS[c]) for c, share in shares.items() if share]
-    return _bars("Where the PE-cycles went", present)
+    return _bars("Where the time went", present)
 
 
 def energy_table(result: Result) -> Table:
@@ -109,61 +110,104 @@ def kernel_table(rows: Sequence[Row], result: Result, width: int = 80) -> Table:
     """Kernels, or groups of them, with their part of the run."""
     wide = width >= _WIDE
     several = any(row.kernels > 1 for row in rows)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=False)
-    table.add_column("module" if several else "kernel", no_wrap=True, overflow="ellipsis", ratio=1)
-    if several:
-        table.add_column("kernels", justify="right", no_wrap=True)
-    if wide and not several:
-        table.add_column("kind", no_wrap=True)
-    names = ("time", "share", "MACs", "util.", *(("DRAM", "energy") if wide else ()))
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("main loss", no_wrap=True)
-    for entry in rows:
-        cells = [entry.name]
-        if several:
-            cells.append(str(entry.kernels))
-        if wide and not several:
-            cells.append(", ".join(entry.kinds))
-        cells += [quantity(entry.time_s, "s"), percent(entry.share)]
-        cells += [quantity(entry.macs) if entry.macs else "-"]
-        cells += [percent(entry.utilization) if entry.macs else "-"]
-        if wide:
-            cells += [quantity(entry.dram_bytes, "B"), quantity(entry.energy_j, "J")]
-        cause, share = entry.main_loss
-        cells.append(f"{CAUSE_LABELS[cause]} {percent(share)}" if share else "-")
-        table.add_row(*(Text(cell) for cell in cells))
+    columns: dict[str, Callable[[Row], str]] = {
+        "module" if several else "kernel": lambda row: row.name,
+        "kernels": lambda row: str(row.kernels),
+        "kind": lambda row: ", ".join(row.kinds),
+        "time": lambda row: quantity(row.time_s, "s"),
+        "share": lambda row: percent(row.share),
+        "MACs": lambda row: quantity(row.macs) if row.macs else "-",
+        "util.": lambda row: percent(row.utilization) if row.macs else "-",
+        "DRAM": lambda row: quantity(row.dram_bytes, "B"),
+        "energy": lambda row: quantity(row.energy_j, "J"),
+        "main loss": _main_loss,
+    }
+    dropped = {"kind"} if several else {"kernels"}
+    dropped |= set() if wide else {"kind", "share", "DRAM"}
+    kept = {name: cell for name, cell in columns.items() if name not in dropped}
+    table = aligned(list(kept), left=("kind", "main loss"))
+    for row in rows:
+        add_row(table, [cell(row) for cell in kept.values()])
     if len(rows) < len(result.operators):
         table.caption = f"{len(result.operators)} kernels; --all lists each"
         table.caption_justify = "left"
     return table
 
 
+def _main_loss(row: Row) -> str:
+    cause, share = row.main_loss
+    return f"{CAUSE_LABELS[cause]} {percent(share)}" if share else "-"
+
+
 def comparison_table(*comparisons: Comparison) -> Table:
-    """Results beside their bases; each comparison is a section."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    machines = {result.machine for c in comparisons for result in c.results}
-    table.add_column("workload", no_wrap=True, overflow="ellipsis", ratio=1)
-    if len(machines) > 1:
-        table.add_column("machine", no_wrap=True)
-    for name in ("latency", "util.", "energy", "MACs"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("MACs\nfewer", "latency\nless", "energy\nless"):
-        table.add_column(name, justify="right", no_wrap=True)
-    previous = None
+    """Results beside their bases, image for image, under the machines' names."""
+    table = aligned(
+        ["workload", "latency", "util.", "energy", "MACs"]
+        + ["MACs\nfewer", "latency\nless", "energy\nless"]
+    )
+    machine = ""
     for comparison in comparisons:
-        if previous is not None and previous != comparison.base.machine:
-            table.add_section()
-        previous = comparison.base.machine
-        for index, (result, gain) in enumerate(
-            zip(comparison.results, comparison.gains, strict=True)
-        ):
-            cells = row(result, gain)
-            if len(machines) == 1:
-                del cells["machine"]
-            if index == 0:  # nothing is gained over itself
-                cells |= dict.fromkeys(("mac_ratio", "speed_up", "energy_ratio"), "")
-            table.add_row(*(Text(cell) for cell in cells.values()))
+        pairs = zip(comparison.results, comparison.gains, strict=True)
+        for index, (result, gain) in enumerate(pairs):
+            if result.machine != machine:
+                machine = result.machine
+                add_row(table, [machine], style="bold")
+            # Nothing is gained over itself.
+            ratios = (gain.mac_ratio, gain.speed_up, gain.energy_ratio) if index else ()
+            add_row(
+                table,
+                [
+                    f"  {result.workload}",
+                    quantity(result.latency_per_image_s, "s"),
+                    percent(result.utilization),
+                    quantity(result.energy_j / result.batch, "J"),
+                    quantity(result.macs / result.batch),
+                    *(ratio(value) for value in ratios),
+                ],
+            )
+    return table
+
+
+def aligned(columns: Sequence[str], left: Collection[str] = ()) -> Table:
+    """A table whose first column gives way when the terminal is narrow, and no other does."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, name in enumerate(columns):
+        justify: Literal["left", "right"] = "left" if index == 0 or name in left else "right"
+        table.add_column(name, justify=justify, no_wrap=index > 0)
+    return table
+
+
+def add_row(table: Table, cells: Sequence[str], style: str = "") -> None:
+    """Add a row, and make room for it: only the first column may be cut."""
+    texts = [Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells]
+    for column, text in zip(table.columns[1:], texts[1:], strict=False):
+        column.min_width = max(column.min_width or 0, text.cell_len)
+    table.add_row(*texts, style=style)
+
+
+def comparison_view(
+    comparisons: Sequence[Comparison], given: Collection[str] = ()
+) -> RenderableType:
+    """Comparisons, what was bound in them, and each in a sentence."""
+    results = [result for comparison in comparisons for result in comparison.results]
+    bound = {
+        f"{result.workload}: {bindings_line(result, given)}": None
+        for result in results
+        if result.bindings
+    }
+    sentences = [sentence for comparison in comparisons for sentence in comparison.sentences]
+    lines = [Text(line, style="dim") for line in bound] + [Text(line) for line in sentences]
+    return Group(comparison_table(*comparisons), *lines, "")
+
+
+def facts(title: str, pairs: Sequence[tuple[str, object]]) -> Table:
+    """Names and values under a title."""
+    table = Table.grid(padding=(0, 2))
+    table.title, table.title_justify, table.title_style = title, "left", "bold"
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, value in pairs:
+        table.add_row(f"  {name.replace('_', ' ')}", Text(str(value)))
     return table
 
 

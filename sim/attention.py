@@ -44,6 +44,7 @@ class Heads:
         bits: Of an operand.
         loads_input, loads_weight, stores: False where queries, keys and values, or the result stay
             on chip.
+        loads_mask: True if there is a mask that must be loaded with the scores it masks.
         input_room: Bytes of the input buffer that are not taken by resident activations.
         extra: Operands that the epilogue loads, each as many elements as the output.
         once: Elements loaded with the first tile: broadcast operands of the epilogue.
@@ -61,6 +62,7 @@ class Heads:
     loads_input: bool = True
     loads_weight: bool = True
     stores: bool = True
+    loads_mask: bool = False
     input_room: int
     extra: int = 0
     once: int = 0
@@ -106,6 +108,7 @@ def fits(heads: Heads, mapping: AttentionMapping, machine: Accelerator) -> bool:
     if 4 * (2 * rows * keys + (2 + online) * results) > buffers.accumulator_bytes:
         return False
     left = heads.bytes(rows * heads.head_dim) if heads.loads_input else 0
+    left += heads.bytes(rows * keys) * heads.loads_mask + heads.bytes(heads.once)
     if 2 * (left + heads.extra * heads.bytes(results)) > heads.input_room:
         return False
     chunk = heads.bytes(keys * heads.head_dim) + heads.bytes(keys * heads.value_dim)
@@ -161,6 +164,8 @@ def _estimate(
             vector += count * lane_cycles(rows * keys, heads.softmax_cost, machine)
             vector += count * lane_cycles(results, heads.merge_cost, machine) * online
             blocks += count
+            moved += count * heads.bytes(rows * keys) * heads.loads_mask
+            descriptors += count * heads.loads_mask
             if streams:
                 moved += count * heads.bytes(keys * (heads.head_dim + heads.value_dim))
                 descriptors += 2 * count
@@ -267,16 +272,18 @@ class _Tiles:
         heads, (rows, keys) = self.heads, (block.rows.size, block.keys.size)
         left = heads.bytes(rows * heads.head_dim) if heads.loads_input else 0
         right, freed = self._loads(block, heads.head_dim)
+        mask = heads.bytes(rows * keys) * heads.loads_mask
         return Tile(
             work=array_work(self.machine.array, 1, rows, heads.head_dim, keys, rate=self.rate),
             weight_bytes=right,
             weight_loads=int(right > 0),
             weights_freed=freed,
-            input_bytes=left if block.keys.first else 0,
-            input_loads=int(block.keys.first and left > 0),
+            input_bytes=left * block.keys.first + mask,
+            input_loads=(block.keys.first and left > 0) + (mask > 0),
             inputs_freed=left if block.keys.last else 0,
             accumulator_bytes=4 * rows * keys,
             vector_cycles=lane_cycles(rows * keys, heads.softmax_cost, self.machine),
+            vector_frees=mask,
             sum_reads=2 * rows * keys,  # each score is read, and its probability written over it
         )
 

@@ -177,7 +177,8 @@ class _Lowering:
             stores=self._stores,
             input_room=self.room,
             extra=extra,
-            once=once + sum(known(o.elements) for o in lead.operands[3:] if self._loaded(o)),
+            once=once,
+            loads_mask=any(self._loaded(operand) for operand in lead.operands[3:]),
             epilogue_operands=len(self.kernel.extra),
             merge_cost=2 * self.machine.vector.cost("elementwise"),
             softmax_cost=self.machine.vector.cost("softmax"),
@@ -196,24 +197,28 @@ class _Lowering:
         behind = sum((self._elementwise(e) for e in self.kernel.epilogue), Fraction(0))
         operands = (*lead.operands, *self.kernel.extra)
         loaded = [operand for operand in operands if self._loaded(operand)]
-        # Of a table only the rows that are gathered are read.
-        trained = 0 if isinstance(lead, Movement) else lead.parameters
+        trained = sum(operator.parameters for operator in self.kernel.epilogue)
+        streamed = sum(known(operand.elements) for operand in loaded)
+        if isinstance(lead, Elementwise):  # a position embedding passes by like any operand
+            streamed += lead.parameters
+        elif not isinstance(lead, Movement):  # of a table only the rows that are gathered are read
+            trained += lead.parameters
         shape = vector_work.Rows(
             rows=rows,
-            input_elements=sum(known(operand.elements) for operand in loaded),
+            input_elements=streamed,
             output_elements=elements * self._stores,
-            parameters=trained + sum(operator.parameters for operator in self.kernel.epilogue),
+            parameters=trained,
             whole_row=isinstance(lead, Softmax | Normalization),
             reads=sum(known(operand.elements) for operand in operands),
             outputs=elements,
             lane_cycles=cost * passed + behind * elements,
             bits=self.bits,
             input_room=self.room,
-            operands=len(loaded),
+            operands=len(loaded) + (isinstance(lead, Elementwise) and lead.parameters > 0),
             host_cycles=self.machine.host_cycles if _is_decision(lead) else 0,
         )
-        count = vector_work.choose(shape, self.machine)
-        return vector_work.nodes(shape, count, self.machine), f"{count} tiles"
+        mapping = vector_work.choose(shape, self.machine)
+        return vector_work.nodes(shape, mapping, self.machine), str(mapping)
 
 
 def _matmul(lead: MatMul) -> gemm.Shape:

@@ -18,8 +18,9 @@ in a column block, and a last block that uses c columns:
 
 with the second term only where there is more than one column block.  A partial block of *rows*
 saves nothing.  The forms hold against register-by-register models of the arrays; `scale-sim`
-reproduces the compute cycles of SCALE-Sim 3.0.0 (Samajdar et al., ISPASS 2020), which lets no fold
-overlap another, pays each ragged fold in full and counts no drain of the outputs.
+is SCALE-Sim 3.0.0's array (Samajdar et al., ISPASS 2020): no fold overlaps another, each ragged fold
+pays in full, and the outputs need no drain.  SCALE-Sim numbers its cycles from zero and reports the
+last number, one less than the cycles there were; `gemm_cycles` reports the same.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def fold_latency(array: SystolicArray, stream: Int, columns: Int | int) -> Int:
     """Cycles from a fold's first word in to its last result out, with `columns` columns in use."""
     rows, cols = array.rows, array.cols
     if array.overlap == "scale-sim":
-        return fold_interval(array, stream) - 1
+        return fold_interval(array, stream)
     if array.dataflow == "os":
         width = cols if array.overlap == "global-drain" else columns
         return 2 * rows + width + stream - 3
@@ -144,6 +145,7 @@ def gemm_cycles(array: SystolicArray, m: Int, k: Int, n: Int) -> Int:
     wider = (blocks * per_block - 1 - per_block) * interval + fold_latency(
         array, stream, array.cols
     )
+    numbered_from = 1 if array.overlap == "scale-sim" else 0
     if isinstance(blocks, int):
-        return _larger(ending, wider) if blocks > 1 else ending
-    return np.where(blocks > 1, np.maximum(ending, wider), ending)
+        return (_larger(ending, wider) if blocks > 1 else ending) - numbered_from
+    return np.where(blocks > 1, np.maximum(ending, wider), ending) - numbered_from

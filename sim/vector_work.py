@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 from ..arch import Accelerator
+from .errors import MappingError
 from .gemm import lane_cycles
 from .loops import Part, walk
 from .program import Node, Tile
 from .tiling import SLACK
 
-__all__ = ["Rows", "choose", "nodes"]
+__all__ = ["Rows", "VectorMapping", "choose", "nodes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,64 +51,93 @@ class Rows:
         return -(-elements * self.bits // 8)
 
 
-def choose(rows: Rows, machine: Accelerator) -> int:
-    """Tiles: the power of two, among those that fit, with the fewest predicted cycles."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorMapping:
+    """The work cut into `units` pieces, `size` of them in a tile, and passed over `passes` times.
+
+    A row that must be seen whole but is larger than a tile is passed over twice: once to gather its
+    statistics and once to apply them.
+    """
+
+    units: int
+    size: int
+    passes: int = 1
+
+    def __str__(self) -> str:
+        twice = ", twice" if self.passes == 2 else ""
+        return f"{-(-self.units // self.size)} tiles{twice}"
+
+
+def choose(rows: Rows, machine: Accelerator) -> VectorMapping:
+    """The largest tiles among those with the fewest predicted cycles.
+
+    Raises:
+        MappingError: A buffer does not hold two elements.
+    """
+    units, passes = rows.rows, 1
+    largest = _largest(rows, units, machine)
+    if not largest:  # not even one row: cut rows into their elements
+        units = max(rows.input_elements, rows.output_elements)
+        passes = 2 if rows.whole_row and rows.input_elements else 1
+        largest = _largest(rows, units, machine)
+    if not largest:
+        raise MappingError(
+            f"{machine.name} is too small for one element: buffers.input_bytes gives "
+            f"{rows.input_room}, buffers.output_bytes {machine.buffers.output_bytes}"
+        )
     inputs, outputs = rows.bytes(rows.input_elements), rows.bytes(rows.output_elements)
-    room = rows.input_room // 2
-    least = max(
-        -(-inputs // max(room, 1)), -(-outputs // max(machine.buffers.output_tile_bytes, 1)), 1
-    )
     per_byte = 1 / float(machine.dram_bytes_per_cycle)
     vector = float(rows.lane_cycles) / machine.vector.lanes
+    moved = (inputs * passes + outputs) * per_byte
+    descriptors = rows.operands * passes + (outputs > 0)
 
-    def predicted(count: int) -> float:
-        setups = machine.dram.setup_cycles * count * (rows.operands + (outputs > 0))
-        moved = (inputs + outputs) * per_byte
+    def predicted(size: int) -> float:
+        count = -(-units // size)
+        setups = machine.dram.setup_cycles * count * descriptors
         return max(moved + setups, vector) + min(moved, vector) / count
 
-    counts = {count for step in range(12) if least <= (count := 1 << step) <= rows.rows}
-    best = min(predicted(count) for count in counts | {least}) * SLACK
-    return min(count for count in counts | {least} if predicted(count) <= best)
+    sizes = {largest} | {size for step in range(12) if 0 < (size := -(-units >> step)) <= largest}
+    near = min(predicted(size) for size in sizes) * SLACK
+    size = max(size for size in sizes if predicted(size) <= near)
+    return VectorMapping(units=units, size=size, passes=passes)
+
+
+def _largest(rows: Rows, units: int, machine: Accelerator) -> int:
+    """The largest tile that fits, in units of which there are `units`; 0 if none does."""
+    size = units
+    for elements, room_bytes in (
+        (rows.input_elements, rows.input_room // 2),
+        (rows.output_elements, machine.buffers.output_tile_bytes),
+    ):
+        each = -(-elements // units)
+        if each:
+            size = min(size, room_bytes * 8 // rows.bits // each)
+    return size
 
 
 @lru_cache(maxsize=65536)
-def nodes(rows: Rows, count: int, machine: Accelerator) -> tuple[Node, ...]:
-    """The kernel as `count` tiles whose sizes differ by one element at most.
+def nodes(rows: Rows, mapping: VectorMapping, machine: Accelerator) -> tuple[Node, ...]:
+    """The kernel's tiles."""
+    units, passes = mapping.units, mapping.passes
 
-    A row that must be seen whole but is larger than a tile is loaded twice: once to gather its
-    statistics and once to apply them.
-    """
-    if not rows.rows:
-        return ()
-    cut = count > rows.rows  # single rows are cut into pieces
-    unit = max(rows.output_elements, rows.input_elements, count) if cut else rows.rows
-    passes = 2 if cut and rows.whole_row else 1
+    def tile(part: Part, which: Part) -> tuple[Node, ...]:
+        loads = rows.bytes(-(-rows.input_elements * part.size // units))
+        results = rows.bytes(-(-rows.output_elements * part.size // units))
+        trained = rows.bytes(rows.parameters) if part.first and which.first else 0
+        return (
+            Tile(
+                weight_bytes=trained,
+                weight_loads=int(trained > 0),
+                weights_freed=trained,
+                input_bytes=loads,
+                input_loads=rows.operands if loads else 0,
+                vector_cycles=lane_cycles(part.size, rows.lane_cycles / (units * passes), machine),
+                vector_frees=loads,
+                vector_reads=-(-rows.reads * part.size // units),
+                outputs=-(-rows.outputs * part.size // units) * which.last,
+                store_bytes=results * which.last,
+                host_cycles=rows.host_cycles * (which.last and part.last),
+            ),
+        )
 
-    def tile(opens: bool, stores: bool) -> Callable[[Part], tuple[Node, ...]]:
-        def body(part: Part) -> tuple[Node, ...]:
-            trained = rows.bytes(rows.parameters) if part.first and opens else 0
-            loads = rows.bytes(-(-rows.input_elements * part.size // unit))
-            results = rows.bytes(-(-rows.output_elements * part.size // unit))
-            return (
-                Tile(
-                    weight_bytes=trained,
-                    weight_loads=int(trained > 0),
-                    weights_freed=trained,
-                    input_bytes=loads,
-                    input_loads=rows.operands if loads else 0,
-                    vector_cycles=lane_cycles(
-                        part.size, rows.lane_cycles / (unit * passes), machine
-                    ),
-                    vector_frees=loads,
-                    vector_reads=-(-rows.reads * part.size // unit),
-                    outputs=-(-rows.outputs * part.size // unit) if stores else 0,
-                    store_bytes=results if stores else 0,
-                    host_cycles=rows.host_cycles if stores and part.last else 0,
-                ),
-            )
-
-        return body
-
-    size = -(-unit // count)
-    statistics = walk(unit, size, tile(True, False)) if passes == 2 else ()
-    return (*statistics, *walk(unit, size, tile(passes == 1, True)))
+    return walk(passes, 1, lambda which: walk(units, mapping.size, lambda part: tile(part, which)))

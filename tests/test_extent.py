@@ -147,7 +147,8 @@ def test_exporters_expressions_are_read(text: str, size: Size) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["batch size", "?", "", "True", "a.b", "f(x)", "a/0", "n**9999999", "2.5", "None+", "(" * 500]
+    "text",
+    ["batch size", "?", "", "True", "a.b", "f(x)", "a/0", "n**9999999", "2.5", "None+", "(" * 500],
 )
 def test_a_text_that_is_no_expression_names_a_symbol(text: str) -> None:
     assert parse(text) == symbol(text)

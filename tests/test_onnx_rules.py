@@ -184,7 +184,8 @@ CASES: dict[str, Case] = {
         2 * 3 * 6 * 4 * 4 * 2 * 18, "w",
     ),
     "convolution padded to the same size": Case(
-        "float[N,8,9,10] x, float[6,8,3,3] w", 'y = Conv<auto_pad="SAME_UPPER", strides=[2,2]>(x, w)',
+        "float[N,8,9,10] x, float[6,8,3,3] w",
+        'y = Conv<auto_pad="SAME_UPPER", strides=[2,2]>(x, w)',
         Convolution, 2 * 6 * 5 * 5 * 8 * 9, "w", fields={"padding": (2, 1)},
     ),
     "transposed convolution": Case(
@@ -505,6 +506,8 @@ def test_any_contraction_has_the_shape_that_running_it_gives(data: st.DataObject
     )
     workload = bound(proto)
     assert workload.operators[-1].shape == run(proto).shape
-    used = [label for label in {*left, *right} if label in out or (label in left and label in right)]
+    used = [
+        label for label in {*left, *right} if label in out or (label in left and label in right)
+    ]
     if isinstance(workload.operators[0], MatMul):
         assert workload.macs == np.prod([sizes[label] for label in used])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -57,12 +58,29 @@ def _model(content: bytes, where: str) -> onnx.ModelProto:
         raise OnnxError(f"{where} is not an ONNX model, or is cut off") from None
     if not model.HasField("graph") or not (model.opset_import or model.ir_version):
         raise OnnxError(f"{where} is not an ONNX model, or is cut off: it holds no graph")
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise OnnxError(f"{where} is damaged: it holds names that are no text")
     _check_opset(model, where)
     if not model.graph.node:
         raise OnnxError(f"{where} holds a graph without nodes: there is nothing to compute")
     if not model.graph.output:
         raise OnnxError(f"{where} holds a graph without outputs; it may be cut off")
     return inline_local_functions(model) if model.functions else model
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[str]:
+    """The names in a model, which protobuf hands out as bytes where they are damaged."""
+    graph = model.graph
+    for entry in model.opset_import:
+        yield entry.domain
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for tensor in graph.initializer:
+        yield tensor.name
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        yield value.name
+        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
 
 
 def _check_opset(model: onnx.ModelProto, where: str) -> None:

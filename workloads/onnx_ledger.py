@@ -13,6 +13,9 @@ __all__ = ["Ledger", "OnnxError"]
 class OnnxError(ValueError):
     """A file that cannot be read as a workload; the message is one line and names the place."""
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().split())  # names in a file may hold anything
+
 
 @dataclass(slots=True, eq=False)
 class Ledger:

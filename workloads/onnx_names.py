@@ -16,9 +16,9 @@ __all__ = ["named"]
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def named(nodes: Iterable[onnx.NodeProto]) -> list[str]:
-    """A name for each node, each different from the others."""
-    taken: set[str] = set()
+def named(nodes: Iterable[onnx.NodeProto], reserved: Iterable[str] = ()) -> list[str]:
+    """A name for each node, different from all others and from the `reserved` ones."""
+    taken: set[str] = set(reserved)
     names: list[str] = []
     for node in nodes:
         name = base = _path(node)

@@ -16,7 +16,7 @@ from .onnx_types import FLOATING, LARGEST, LARGEST_FLOATS, WEIGHT
 
 __all__ = ["attributes", "captured", "constant", "trained_numbers"]
 
-_ABSENT = (OSError, TypeError, ValueError, onnx.checker.ValidationError)
+_UNREADABLE = (LookupError, OSError, TypeError, ValueError, onnx.checker.ValidationError)
 
 _UNTRAINED: Mapping[str, frozenset[int]] = {
     "BatchNormalization": frozenset({3, 4}),
@@ -77,7 +77,7 @@ def _contents(proto: TensorProto, folder: Path | None, floating: bool) -> Values
         return np.empty(tuple(proto.dims), dtype=object)
     try:
         return _objects(numpy_helper.to_array(proto, str(folder or "")))
-    except _ABSENT:  # the file came without its weights
+    except _UNREADABLE:  # the file came without its weights
         return None
 
 

@@ -19,14 +19,14 @@ from .graph import FreeNode, Workload
 from .onnx_file import load
 from .onnx_ledger import Ledger, OnnxError
 from .onnx_names import named
-from .onnx_node import Node, Result, Shape, Tensor
+from .onnx_node import Node, Result, Shape, Tensor, free
 from .onnx_parameters import attributes, captured, constant, trained_numbers
 from .onnx_rules_constants import RULES as CONSTANTS
 from .onnx_rules_convolution import RULES as CONVOLUTION
 from .onnx_rules_einsum import einsum
 from .onnx_rules_layout import RULES as LAYOUT
 from .onnx_rules_movement import RULES as MOVEMENT
-from .onnx_rules_movement import moved
+from .onnx_rules_movement import unknown
 from .onnx_rules_parts import RULES as PARTS
 from .onnx_rules_pointwise import MICROSOFT
 from .onnx_rules_pointwise import RULES as POINTWISE
@@ -83,6 +83,7 @@ class _Reading:
         aliases: Tensor -> the tensor that it hands on.
         labels: Operator -> the tensors it reads, parameters left out.
         crooked: Matrix products that read their first operand across its rows.
+        inferred: Whether onnx was asked for the shapes of operations that are not known here.
     """
 
     model: onnx.ModelProto
@@ -99,6 +100,7 @@ class _Reading:
     aliases: dict[str, str] = field(default_factory=dict[str, str])
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
     crooked: set[str] = field(default_factory=set[str])
+    inferred: bool = False
 
     def workload(self, name: str) -> Workload:
         graph = self.model.graph
@@ -114,7 +116,8 @@ class _Reading:
         self.hints.update(_stated_shapes(graph))
         for entry in self.model.opset_import:
             self.versions["" if entry.domain == "ai.onnx" else entry.domain] = entry.version
-        for proto, node_name in zip(graph.node, named(graph.node), strict=True):
+        reserved = [input_name for input_name, _ in inputs]
+        for proto, node_name in zip(graph.node, named(graph.node, reserved), strict=True):
             self._read(proto, node_name)
         outputs = [self._source(output.name, "the graph's output") for output in graph.output]
         shape = inputs[0][1] if inputs else ()
@@ -152,8 +155,8 @@ class _Reading:
     def _read(self, proto: onnx.NodeProto, name: str) -> None:
         node = self._node(proto, name)
         result = _settled(node, self._result(node, proto))
-        for output, tensor in zip(proto.output, result.outputs, strict=False):
-            self.tensors[output] = tensor
+        for i, output in enumerate(proto.output):
+            self.tensors[output] = result.outputs[i if i < len(result.outputs) else 0]
         first = proto.output[0] if proto.output else ""
         if result.operator is not None:
             self.operators[name] = result.operator
@@ -212,15 +215,15 @@ class _Reading:
             raise node.error(f"cannot be applied to inputs of shape {shapes}") from error
 
     def _unknown(self, node: Node, proto: onnx.NodeProto) -> Result:
-        function = f"{node.domain or 'ai.onnx'}.{node.op_type}"
-        shape = node.hint() or (node.shape() if node.present else ())
-        read = (*node.present, *(self.tensors[n] for n in captured(proto) if n in self.tensors))
-        result = moved(node, read, shape, function=function, unknown=True)
-        outputs = (
-            replace(tensor, shape=node.hint(i) or shape) for i, tensor in enumerate(result.outputs)
+        if not node.domain and None in node.hints and not self.inferred:
+            self.inferred = True
+            self.hints = {**_inferred_shapes(self.model), **self.hints}
+            node = self._node(proto, node.name)
+        given = node.shape() if node.present else ()
+        shapes = [node.hint(i) or given for i in range(max(node.outputs, 1))]
+        return unknown(
+            node, shapes, [self.tensors[n] for n in captured(proto) if n in self.tensors]
         )
-        note = f"{node.name}: {function} is unknown and counted as moving its data only"
-        return replace(result, outputs=tuple(outputs), note=note)
 
 
 def _settled(node: Node, result: Result) -> Result:
@@ -245,7 +248,7 @@ def _settled(node: Node, result: Result) -> Result:
         for tensor in outputs
     )
     reason = "shape arithmetic" if sized else "computed once, ahead of time"
-    return Result(outputs=folded, reason=result.reason if node.op_type == "Constant" else reason)
+    return free(result.reason if node.op_type == "Constant" else reason, *folded)
 
 
 def _shown(tensor: Tensor | None) -> str:
@@ -261,6 +264,14 @@ def _dims(shape: onnx.TensorShapeProto, name: str) -> Shape:
         else symbol(f"{name}_{i}")
         for i, dim in enumerate(shape.dim)
     )
+
+
+def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+    """What onnx infers, for standard operations that have no rule here."""
+    try:
+        return _stated_shapes(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
+    except (ValueError, RuntimeError, onnx.shape_inference.InferenceError):
+        return {}
 
 
 def _stated_shapes(graph: onnx.GraphProto) -> dict[str, Shape]:

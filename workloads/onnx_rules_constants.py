@@ -42,7 +42,9 @@ def _constant(node: Node) -> Result:
 def _constant_of_shape(node: Node) -> Result:
     value = node.attributes.get("value")
     floating = value.floating if isinstance(value, Tensor) else True
-    return free("", Tensor(shape=tuple(node.sizes(0) or ()), floating=floating))
+    return free(
+        "it depends on sizes only", Tensor(shape=tuple(node.sizes(0) or ()), floating=floating)
+    )
 
 
 def _range(node: Node) -> Result:
@@ -56,7 +58,9 @@ def _range(node: Node) -> Result:
             shape = (ceil_div(limit - start, delta),)
         else:
             shape = (max(math.ceil((limit - start) / delta), 0),)
-    return free("", Tensor(shape=shape, floating=node.tensor().floating, sized=True))
+    return free(
+        "it depends on sizes only", Tensor(shape=shape, floating=node.tensor().floating, sized=True)
+    )
 
 
 RULES: Mapping[str, Callable[[Node], Result]] = {

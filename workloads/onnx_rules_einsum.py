@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from .extent import Size, product
 from .onnx_node import Node, Result
+from .onnx_rules_movement import unknown
 from .onnx_rules_products import contraction
 from .operator import Elementwise, Reduction
 
@@ -16,7 +17,7 @@ def einsum(node: Node) -> Result:
     """The rule for `Einsum`.
 
     Raises:
-        OnnxError: The equation does not fit the inputs, or has more than two of them.
+        OnnxError: The equation does not fit the inputs.
     """
     terms, out = _labels(node)
     sizes: dict[str, Size] = {}
@@ -31,7 +32,7 @@ def einsum(node: Node) -> Result:
     if len(terms) == 1:
         return _single(node, shape)
     if len(terms) > 2:
-        raise node.error("an Einsum of more than two inputs is not supported")
+        return unknown(node, (shape,))
     left, right = (list(dict.fromkeys(term)) for term in terms)
     inner = [label for label in left if label in right and label not in out]
     batch = [label for label in left if label in right and label in out]

@@ -62,7 +62,7 @@ def _reshape(node: Node) -> Result:
     if -1 in shape:
         known = product(size for size in shape if size != -1)
         shape[shape.index(-1)] = _quotient(node, data.elements, known)
-    elif data.distinct is None:
+    else:
         node.same(data.elements, product(shape))
     return free(_VIEW, view(data, tuple(shape)))
 

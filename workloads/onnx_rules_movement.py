@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from .extent import Size, ceil_div, product
 from .onnx_node import Node, Result, Shape, Tensor, free
 from .operator import Movement, Reduction, TokenSelection
 
-__all__ = ["RULES", "moved"]
+__all__ = ["RULES", "unknown"]
 
 
 def _reduced(node: Node, shape: Shape, reads: Size) -> Result:
@@ -86,7 +87,7 @@ def _pool(node: Node) -> Result:
     return _reduced(node, shape, product(shape) * product(kernel))
 
 
-def moved(
+def _moved(
     node: Node, tensors: Sequence[Tensor], shape: Shape, *, function: str = "", **fields: Any
 ) -> Result:
     """Data that is only moved: a `Movement` that reads `tensors`."""
@@ -100,9 +101,23 @@ def moved(
     return Result(outputs=(node.made(*shape),) * max(node.outputs, 1), operator=operator)
 
 
+def unknown(node: Node, shapes: Sequence[Shape], captured: Sequence[Tensor] = ()) -> Result:
+    """An operation of which only the data that it moves is known.
+
+    Args:
+        node: The node.
+        shapes: Of its outputs.
+        captured: What it reads besides its inputs.
+    """
+    function = f"{node.domain or 'ai.onnx'}.{node.op_type}"
+    result = _moved(node, (*node.present, *captured), shapes[0], function=function, unknown=True)
+    note = f"{node.name}: {function} is unknown and counted as moving its data only"
+    return replace(result, outputs=tuple(node.made(*shape) for shape in shapes), note=note)
+
+
 def _gather_elements(node: Node) -> Result:
     data, indices = node.tensor(0), node.tensor(1)
-    return moved(node, (_as_read(data, indices.shape), indices), indices.shape)
+    return _moved(node, (_as_read(data, indices.shape), indices), indices.shape)
 
 
 def _as_read(data: Tensor, shape: Shape) -> Tensor:
@@ -114,11 +129,11 @@ def _gather_nd(node: Node) -> Result:
     data, indices = node.tensor(0), node.tensor(1)
     depth = node.static(indices.shape[-1])
     shape = (*indices.shape[:-1], *data.shape[node.integer("batch_dims", 0) + depth :])
-    return moved(node, (_as_read(data, shape), indices), shape)
+    return _moved(node, (_as_read(data, shape), indices), shape)
 
 
 def _scatter(node: Node) -> Result:
-    return moved(node, node.present, node.shape())
+    return _moved(node, node.present, node.shape())
 
 
 def _resize(node: Node) -> Result:
@@ -143,7 +158,7 @@ def _resize(node: Node) -> Result:
         raise node.error("neither its sizes nor its scales are known")
     if tuple(result) == shape:
         return free("it keeps the size", node.tensor())
-    return moved(node, (node.tensor(),), tuple(result))
+    return _moved(node, (node.tensor(),), tuple(result))
 
 
 def _pad(node: Node) -> Result:
@@ -155,7 +170,7 @@ def _pad(node: Node) -> Result:
     for i, axis in enumerate(axes):
         index = node.counted(node.static(axis), len(shape))
         shape[index] = shape[index] + pads[i] + pads[i + len(axes)]
-    return moved(node, (node.tensor(),), tuple(shape))
+    return _moved(node, (node.tensor(),), tuple(shape))
 
 
 def _selected(
@@ -235,7 +250,7 @@ def _one_hot(node: Node) -> Result:
     depth = (node.sizes(1) or (1,))[0]
     axis = node.integer("axis", -1) % (len(indices.shape) + 1)
     shape = (*indices.shape[:axis], depth, *indices.shape[axis:])
-    return moved(node, (indices,), shape)
+    return _moved(node, (indices,), shape)
 
 
 def _eye_like(node: Node) -> Result:

@@ -184,8 +184,10 @@ def _random(node: Node) -> Result:
     return Result(outputs=(node.made(*shape),), operator=operator)
 
 
-def _swish(node: Node) -> Result:
-    return _unary("silu", transcendental=True)(node)
+def _dynamic_quantize(node: Node) -> Result:
+    result = _unary("dynamicquantizelinear")(node)
+    scale = node.made()
+    return replace(result, outputs=(*result.outputs, scale, scale))
 
 
 _ARITHMETIC = (
@@ -194,8 +196,8 @@ _ARITHMETIC = (
 )
 _UNARY = (
     "Abs Neg Sign Floor Ceil Round Reciprocal Not IsNaN IsInf BitwiseNot Relu LeakyRelu Clip "
-    "ThresholdedRelu HardSigmoid HardSwish Hardmax Shrink Trilu QuantizeLinear DequantizeLinear "
-    "DynamicQuantizeLinear LRN"
+    "ThresholdedRelu HardSigmoid HardSwish Hardmax Shrink Trilu RotaryEmbedding "
+    "QuantizeLinear DequantizeLinear LRN"
 )
 _TRANSCENDENTAL = (
     "Exp Log Sqrt Sin Cos Tan Asin Acos Atan Sinh Cosh Tanh Asinh Acosh Atanh Erf Sigmoid Gelu "
@@ -209,7 +211,8 @@ RULES: Mapping[str, Callable[[Node], Result]] = {
     **{f"Random{kind}": _random for kind in ("Normal", "Uniform", "NormalLike", "UniformLike")},
     "Bernoulli": _random,
     "Add": _add,
-    "Swish": _swish,
+    "DynamicQuantizeLinear": _dynamic_quantize,
+    "Swish": _unary("silu", transcendental=True),
     "Softmax": _softmax,
     "LogSoftmax": _softmax,
     "LayerNormalization": _layer_norm,
