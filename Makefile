@@ -19,7 +19,7 @@ lint: .venv/tested ## style
 	$(PY) -m ruff format --check . && $(PY) -m ruff check .
 
 types: .venv/tested .cache/tilewise ## mypy and pyright, strict
-	$(PY) -m mypy && $(PY) -m pyright
+	$(PY) -m mypy && $(PY) -m pyright --pythonpath $(PY)
 
 layers: .venv/tested ## data flows one way
 	.venv/bin/lint-imports

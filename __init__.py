@@ -30,7 +30,12 @@ _HOMES = {
 }
 
 
+_ROOMS = ("arch", "reports", "sim", "workloads")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module 'tilewise' has no attribute {name!r}")
     module, attribute = _HOMES[name]

@@ -16,7 +16,7 @@ from .value import NotNegative, Positive, Value, exact
 from .vector import VectorUnit
 
 
-class Host(Value):
+class Host(Value, frozen=True):
     """The processor that sets the loop bounds of a kernel whose size is known only at run time.
 
     `round_trip_s` runs from the last score known to the next kernel's bounds set. 0 means that
@@ -26,7 +26,7 @@ class Host(Value):
     round_trip_s: NotNegative
 
 
-class Accelerator(Value):
+class Accelerator(Value, frozen=True):
     """A systolic-array accelerator.
 
     `clock_hz` is the one clock; `default_format` is used where a workload names none;

@@ -25,7 +25,7 @@ OVERLAPS: Final = MappingProxyType[Dataflow, tuple[Overlap, ...]](
 """The overlaps each dataflow knows, its default first."""
 
 
-class SystolicArray(Value):
+class SystolicArray(Value, frozen=True):
     """`count` equal arrays of `rows` x `cols` processing elements (PEs).
 
     `dataflow` is what stays in the PE: weights (`ws`), outputs (`os`) or inputs (`is`).

@@ -12,7 +12,7 @@ from .formats import Choices, PerFormat
 from .value import Count, Positive, Rate, Value
 
 
-class PerDram(Choices):
+class PerDram(Choices, frozen=True):
     """A number for each kind of DRAM, e.g. picojoules per bit."""
 
     ddr3: Rate | None = None
@@ -27,14 +27,14 @@ class PerDram(Choices):
     hbm3e: Rate | None = None
 
 
-class SramPoint(Value):
+class SramPoint(Value, frozen=True):
     """One cited SRAM: its capacity in bytes, and the energy of a byte read or written, in pJ."""
 
     capacity_bytes: Count
     pj_per_byte: Positive
 
 
-class EnergyTable(Value):
+class EnergyTable(Value, frozen=True):
     """What one action costs, in picojoules.
 
     `mac_pj` is one multiply-accumulate into 32 bits, by operand format; `vector_op_pj` one

@@ -33,7 +33,7 @@ def bits(format: str) -> int:
     return _BITS[format]
 
 
-class Choices(Value):
+class Choices(Value, frozen=True):
     """A number for each of some names; a name that has none is refused, never guessed."""
 
     def get(self, name: str) -> Fraction:
@@ -56,7 +56,7 @@ class Choices(Value):
         return name in self.names
 
 
-class PerFormat(Choices):
+class PerFormat(Choices, frozen=True):
     """A number for each format a machine has, e.g. MACs per cycle, FLOP/s or picojoules.
 
     >>> a100 = PerFormat(int8=624e12, fp16=312e12)

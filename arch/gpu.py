@@ -11,7 +11,7 @@ from .memory import DramKind
 from .value import Count, NotNegative, Positive, Rate, Value
 
 
-class GpuMemory(Value):
+class GpuMemory(Value, frozen=True):
     """Device memory: bandwidth, size and kind."""
 
     bytes_per_s: Positive
@@ -32,7 +32,7 @@ class GpuEnergy(NamedTuple):
         return self.idle_j + self.compute_j + self.dram_j
 
 
-class Gpu(Value):
+class Gpu(Value, frozen=True):
     """A GPU as a roofline sees it.
 
     `peak_flops` are dense peaks in FLOP/s by format (one MAC is two FLOP); `vector_flops` is

@@ -11,7 +11,7 @@ DramKind = Literal[
 ]
 
 
-class Buffers(Value):
+class Buffers(Value, frozen=True):
     """On-chip SRAMs, in bytes, each double-buffered: a tile uses at most half of one.
 
     The accumulator buffer holds partial sums as 32-bit words, whatever the operands' format.
@@ -55,7 +55,7 @@ class Buffers(Value):
         return self.input_bytes + self.weight_bytes + self.output_bytes + self.accumulator_bytes
 
 
-class Dram(Value):
+class Dram(Value, frozen=True):
     """The off-chip memory as one DMA queue sees it.
 
     `bytes_per_s` is the rate of a long transfer; `latency_s` passes between a request and its

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
-class Value(BaseModel):
+class Value(BaseModel, frozen=True):
     """The base of everything in `tilewise.arch`: valid when made, never changed, hashable.
 
     Raises:

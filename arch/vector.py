@@ -24,7 +24,7 @@ VectorFunction = Literal[
 VECTOR_FUNCTIONS: Final[tuple[VectorFunction, ...]] = get_args(VectorFunction)
 
 
-class VectorUnit(Value):
+class VectorUnit(Value, frozen=True):
     """`lanes` elements side by side; each class of function has a cost in cycles per element.
 
     The classes: `requantize` (32-bit sums to operands), `elementwise` (add, multiply...),

@@ -19,6 +19,7 @@ import csv
 import sys
 import tempfile
 from datetime import date
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -83,8 +84,6 @@ SparsitySupport = False
 
 def compute_cycles(dataflow: str, rows: int, cols: int, gemms: tuple[Gemm, ...]) -> list[int]:
     """The compute cycles of each product on one array, as SCALE-Sim reports them."""
-    from scalesim.scale_sim import scalesim
-
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config, topology, layout = (folder / file for file in ("array.cfg", "gemms.csv", "no.csv"))
@@ -94,7 +93,7 @@ def compute_cycles(dataflow: str, rows: int, cols: int, gemms: tuple[Gemm, ...])
         topology.write_text("\n".join(["Layer, M, N, K,", *lines]) + "\n")
         unused = [f"g{i}," + " 1," * 20 for i, _ in enumerate(gemms)]
         layout.write_text("\n".join(["Layer," + " x," * 20, *unused]) + "\n")
-        simulator = scalesim(
+        simulator = import_module("scalesim.scale_sim").scalesim(  # without types
             save_disk_space=True,
             verbose=False,
             config=str(config),
@@ -126,8 +125,8 @@ def main(path: Path) -> None:
     ]
     with path.open("w", newline="") as file:
         file.write(
-            "# Compute cycles ('Total Cycles' at 0 stalls) of (m, k) @ (k, n), as SCALE-Sim 3.0.0\n"
-            f"# reports them, run on {date.today()}; written by bench/scale_sim_table.py, which says how.\n"
+            "# Compute cycles ('Total Cycles' at 0 stalls) of (m, k) @ (k, n) in SCALE-Sim 3.0.0,\n"
+            f"# run on {date.today()} by bench/scale_sim_table.py, which says how.\n"
         )
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["dataflow", "rows", "cols", "m", "k", "n", "cycles"])

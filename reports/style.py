@@ -1,4 +1,4 @@
-"""What things look like: one colour and one label for each cause and unit, in every report.
+"""One colour and one label for each cause, unit and component, the same in every report.
 
 The colours are those of Okabe and Ito ("Color Universal Design", 2008), which people with any
 common colour vision tell apart, and two greys.
@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["CAUSE_COLORS", "CAUSE_LABELS", "UNIT_COLORS", "UNIT_LABELS", "series_colors"]
+__all__ = [
+    "CAUSE_COLORS",
+    "CAUSE_LABELS",
+    "ENERGY_COLORS",
+    "ENERGY_LABELS",
+    "UNIT_COLORS",
+    "UNIT_LABELS",
+    "ink",
+]
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
@@ -58,9 +66,37 @@ UNIT_LABELS: Mapping[str, str] = {
     "host": "host",
 }
 
-_SERIES = (GREEN, SKY, BLUE, YELLOW, ORANGE, LIGHT, VERMILLION, PURPLE, DARK)
+ENERGY_COLORS: Mapping[str, str] = {
+    "mac": GREEN,
+    "compute": GREEN,
+    "registers": SKY,
+    "input_buffer": BLUE,
+    "weight_buffer": YELLOW,
+    "accumulators": ORANGE,
+    "output_buffer": LIGHT,
+    "vector": VERMILLION,
+    "dram": PURPLE,
+    "static": DARK,
+    "idle": DARK,
+}
+"""By component of accelerators and GPUs; what is the same in both looks the same."""
+
+ENERGY_LABELS: Mapping[str, str] = {
+    "mac": "arithmetic",
+    "compute": "arithmetic",
+    "registers": "registers",
+    "input_buffer": "input buffer",
+    "weight_buffer": "weight buffer",
+    "accumulators": "accumulators",
+    "output_buffer": "output buffer",
+    "vector": "vector unit",
+    "dram": "DRAM",
+    "static": "static",
+    "idle": "static",
+}
 
 
-def series_colors(names: tuple[str, ...]) -> dict[str, str]:
-    """A colour for each of `names`, whatever they are; from the tenth on they repeat."""
-    return {name: _SERIES[index % len(_SERIES)] for index, name in enumerate(names)}
+def ink(background: str) -> str:
+    """The colour of text on `background`: black on light colours, white on dark ones."""
+    red, green, blue = (int(background[at : at + 2], 16) for at in (1, 3, 5))
+    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#FFFFFF"

@@ -15,7 +15,7 @@ from rich.text import Text
 from ..sim.result import Result
 from .compare import Comparison
 from .groups import Row, by_kernel, by_module
-from .style import CAUSE_COLORS, CAUSE_LABELS, series_colors
+from .style import CAUSE_COLORS, CAUSE_LABELS, ENERGY_COLORS, ENERGY_LABELS
 from .units import percent, quantity, ratio
 
 __all__ = ["as_text", "comparison_table", "comparison_view", "facts", "result_view"]
@@ -98,12 +98,12 @@ def losses_table(result: Result) -> Table:
 def energy_table(result: Result) -> Table:
     """Joules by component, the largest first."""
     parts = sorted(result.energy_by_component_j.items(), key=lambda item: -item[1])
-    colors = series_colors(tuple(result.energy_by_component_j))
-    whole = result.energy_j
-    present = [
-        (name.replace("_", " "), joules / whole, colors[name]) for name, joules in parts if joules
+    present = [(name, joules) for name, joules in parts if joules]
+    bars = [
+        (ENERGY_LABELS[name], joules / result.energy_j, ENERGY_COLORS[name])
+        for name, joules in present
     ]
-    return _bars("Energy", present, [quantity(joules, "J") for _, joules in parts if joules])
+    return _bars("Energy", bars, [quantity(joules, "J") for _, joules in present])
 
 
 def kernel_table(rows: Sequence[Row], result: Result, width: int = 80) -> Table:
@@ -123,7 +123,7 @@ def kernel_table(rows: Sequence[Row], result: Result, width: int = 80) -> Table:
         "main loss": _main_loss,
     }
     dropped = {"kind"} if several else {"kernels"}
-    dropped |= set() if wide else {"kind", "share", "DRAM"}
+    dropped |= set() if wide else {"kernels", "kind", "share", "DRAM"}
     kept = {name: cell for name, cell in columns.items() if name not in dropped}
     table = aligned(list(kept), left=("kind", "main loss"))
     for row in rows:
@@ -170,7 +170,7 @@ def comparison_table(*comparisons: Comparison) -> Table:
 
 def aligned(columns: Sequence[str], left: Collection[str] = ()) -> Table:
     """A table whose first column gives way when the terminal is narrow, and no other does."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for index, name in enumerate(columns):
         justify: Literal["left", "right"] = "left" if index == 0 or name in left else "right"
         table.add_column(name, justify=justify, no_wrap=index > 0)

@@ -127,7 +127,7 @@ class _Run:
         """Let `event` happen `delay` cycles from now, without holding anybody up."""
         if delay:
             later = self.env.timeout(delay)
-            later.callbacks.append(event.trigger)
+            later.callbacks.append(event.trigger)  # pyright: ignore[reportUnknownMemberType]
         else:
             event.succeed()
 

@@ -18,15 +18,15 @@ in a column block, and a last block that uses c columns:
 
 with the second term only where there is more than one column block.  A partial block of *rows*
 saves nothing.  The forms hold against register-by-register models of the arrays; `scale-sim`
-is SCALE-Sim 3.0.0's array (Samajdar et al., ISPASS 2020): no fold overlaps another, each ragged fold
-pays in full, and the outputs need no drain.  SCALE-Sim numbers its cycles from zero and reports the
-last number, one less than the cycles there were; `gemm_cycles` reports the same.
+is SCALE-Sim 3.0.0's array (Samajdar et al., ISPASS 2020): no fold overlaps another, each ragged
+fold pays in full, and the outputs need no drain.  SCALE-Sim numbers its cycles from zero and
+reports the last number, one less than the cycles there were; `gemm_cycles` reports the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,8 @@ def ceil_div(a: Int, b: Int | int) -> Int:
 
 
 def _larger(a: Int, b: Int | int) -> Int:
-    return max(a, b) if isinstance(a, int) and isinstance(b, int) else np.maximum(a, b)
+    both = max(a, b) if isinstance(a, int) and isinstance(b, int) else np.maximum(a, b)
+    return cast("Int", both)
 
 
 def fold_interval(array: SystolicArray, stream: Int) -> Int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tilewise.arch import OVERLAPS, Accelerator, load_machine
 from tilewise.sim import attention, gemm, tiling, vector_work
 from tilewise.sim.attention import Heads
@@ -18,8 +19,9 @@ from tilewise.sim.spans import Spans
 from tilewise.sim.systolic import gemm_cycles
 
 RATE = Fraction(1)
-EDGE = load_machine("edge-32x32")
-assert isinstance(EDGE, Accelerator)
+_EDGE = load_machine("edge-32x32")
+assert isinstance(_EDGE, Accelerator)
+EDGE: Accelerator = _EDGE
 
 
 @st.composite

@@ -555,15 +555,3 @@ def test_a_module_that_only_sounds_like_a_selector_is_none() -> None:
     proto = model("float[N] x", "y = Relu(x)")
     proto.graph.node[0].name = "selectors_of_nothing.preselector/Relu"
     assert not read(proto.SerializeToString()).operators[0].selector
-
-
-# The same model exported twice
-
-
-def extras(*modules: str) -> list[Any]:
-    """Optional packages; missing ones skip the test unless they are required."""
-    if os.environ.get("TILEWISE_REQUIRE_EXTRAS") == "1":
-        import importlib
-
-        return [importlib.import_module(module) for module in modules]
-    return [pytest.importorskip(module) for module in modules]

@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tilewise.arch import Accelerator, Gpu, load_machine, machine_names
 from tilewise.sim.errors import MappingError
 from tilewise.sim.fusion import fuse

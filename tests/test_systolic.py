@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tilewise.arch import OVERLAPS, SystolicArray
 from tilewise.sim.systolic import fold_interval, fold_latency, folds, gemm_cycles
 
@@ -14,7 +15,12 @@ ARRAYS = [(flow, overlap) for flow, overlaps in OVERLAPS.items() for overlap in 
 def arrays(draw: st.DrawFn) -> SystolicArray:
     flow, overlap = draw(st.sampled_from(ARRAYS))
     side = st.integers(1, 40)
-    return SystolicArray(rows=draw(side), cols=draw(side), dataflow=flow, overlap=overlap)
+    return array(flow, overlap, draw(side), draw(side))
+
+
+def array(flow: str, overlap: str, rows: int, cols: int) -> SystolicArray:
+    fields = {"rows": rows, "cols": cols, "dataflow": flow, "overlap": overlap}
+    return SystolicArray.model_validate(fields)
 
 
 dims = st.integers(1, 300)
@@ -36,12 +42,12 @@ def deit_block(array: SystolicArray, tokens: int) -> int:
 def test_the_cliffs_of_a_pruned_deit_block_are_where_the_design_says(
     flow: str, at_138: float, at_129: float | None, at_128: float
 ) -> None:
-    array = SystolicArray(rows=128, cols=128, dataflow=flow, overlap="scale-sim")  # type: ignore[arg-type]
-    dense = deit_block(array, 197)
-    assert deit_block(array, 138) / dense == pytest.approx(at_138, abs=5e-4)
-    assert deit_block(array, 128) / dense == pytest.approx(at_128, abs=5e-4)
+    made = array(flow, "scale-sim", 128, 128)
+    dense = deit_block(made, 197)
+    assert deit_block(made, 138) / dense == pytest.approx(at_138, abs=5e-4)
+    assert deit_block(made, 128) / dense == pytest.approx(at_128, abs=5e-4)
     if at_129 is not None:
-        assert deit_block(array, 129) / dense == pytest.approx(at_129, abs=5e-3)
+        assert deit_block(made, 129) / dense == pytest.approx(at_129, abs=5e-3)
 
 
 @pytest.mark.parametrize(
@@ -57,16 +63,16 @@ def test_the_cliffs_of_a_pruned_deit_block_are_where_the_design_says(
 def test_interval_and_latency_are_the_designs_table(
     flow: str, overlap: str, interval: int, latency: int
 ) -> None:
-    array = SystolicArray(rows=8, cols=4, dataflow=flow, overlap=overlap)  # type: ignore[arg-type]
-    assert fold_interval(array, 20) == interval
-    assert fold_latency(array, 20, 3) == latency
+    made = array(flow, overlap, 8, 4)
+    assert fold_interval(made, 20) == interval
+    assert fold_latency(made, 20, 3) == latency
 
 
 @pytest.mark.parametrize(("overlap", "floor"), [("shadow-broadcast", 15), ("shadow-gated", 8)])
 def test_a_short_stream_waits_for_the_next_weights(overlap: str, floor: int) -> None:
-    array = SystolicArray(rows=8, cols=4, dataflow="ws", overlap=overlap)  # type: ignore[arg-type]
-    assert fold_interval(array, floor - 1) == floor
-    assert fold_interval(array, floor + 1) == floor + 1
+    made = array("ws", overlap, 8, 4)
+    assert fold_interval(made, floor - 1) == floor
+    assert fold_interval(made, floor + 1) == floor + 1
 
 
 @given(arrays(), dims, dims, dims)

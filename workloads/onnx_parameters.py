@@ -12,6 +12,7 @@ import onnx
 from onnx import AttributeProto, TensorProto, numpy_helper
 
 from .onnx_node import Shape, Tensor, Values
+from .onnx_tidy import WEIGHTS_FILE
 from .onnx_types import FLOATING, LARGEST, LARGEST_FLOATS, WEIGHT
 
 __all__ = ["attributes", "captured", "constant", "trained_numbers"]
@@ -37,18 +38,27 @@ _UNTRAINED: Mapping[str, frozenset[int]] = {
 def trained_numbers(graph: onnx.GraphProto) -> dict[str, int]:
     """How many trained numbers each initializer that some node reads has.
 
-    A single number is a constant of the formula, such as the scale of an attention.
+    A single number is a constant of the formula, such as the scale of an attention.  In a file that
+    was written without its weights, what it does contain is no weight.
     """
     used: set[str] = set()
     for node in graph.node:
         skipped = _UNTRAINED.get(node.op_type, frozenset())
         used.update(name for i, name in enumerate(node.input) if i not in skipped)
         used.update(captured(node))
-    return {
-        tensor.name: prod(tensor.dims)
+    candidates = [
+        tensor
         for tensor in graph.initializer
-        if tensor.name in used and prod(tensor.dims) > 1 and tensor.data_type in WEIGHT
-    }
+        if tensor.name in used and tensor.data_type in WEIGHT
+    ]
+    trained = [tensor for tensor in candidates if _left_out(tensor)]
+    if not trained:
+        trained = [tensor for tensor in candidates if prod(tensor.dims) > 1]
+    return {tensor.name: prod(tensor.dims) for tensor in trained}
+
+
+def _left_out(tensor: TensorProto) -> bool:
+    return any(entry.value == WEIGHTS_FILE for entry in tensor.external_data)
 
 
 def captured(node: onnx.NodeProto) -> Iterator[str]:

@@ -63,7 +63,7 @@ def _add(node: Node) -> Result:
             fits = _along(bias, maker.out_channels, axis=-1 - len(maker.kernel))
         else:
             continue
-        if fits and bias.trained and not maker.bias:
+        if fits and (bias.trained or bias.elements == 1) and not maker.bias:
             amended = replace(maker, bias=True)
             return Result(
                 outputs=(node.tensor(index),), amended=amended, reason=f"the bias of {maker.name}"

@@ -18,32 +18,36 @@ from .rewrite import Fusion, Surroundings, fused, path_of
 __all__ = ["with_patterns"]
 
 _ACTIVATIONS: Mapping[str, str] = {
-    "add div erf mul mul": "Gelu",
-    "add erf mul mul mul": "Gelu",
-    "add add mul mul mul mul pow tanh": "Gelu",
-    "add add mul mul mul mul mul mul tanh": "Gelu",
+    "erf mul scale scale shift": "Gelu",
+    "add mul pow scale scale scale shift tanh": "Gelu",
+    "add mul mul mul scale scale scale shift tanh": "Gelu",
     "mul sigmoid": "Silu",
-    "mul mul sigmoid": "QuickGelu",
+    "mul scale sigmoid": "QuickGelu",
     "mul softplus tanh": "Mish",
-    "add clip div mul": "HardSwish",
-    "add clip mul mul": "HardSwish",
+    "clip mul scale shift": "HardSwish",
     "hardsigmoid mul": "HardSwish",
 }
-"""Operations of a spelling, in alphabetical order -> what it spells."""
+"""Operations of a spelling, in alphabetical order -> what it spells.
+
+A `scale` is a product or quotient with a constant, a `shift` a sum with one.
+"""
 
 _NORMS: Mapping[str, Literal["layer", "rms"]] = {
-    "add div pow reducemean reducemean sqrt sub": "layer",
-    "add div mul reducemean reducemean sqrt sub": "layer",
-    "add div pow reducemean sqrt": "rms",
-    "add div mul reducemean sqrt": "rms",
-    "add mul pow reciprocal reducemean sqrt": "rms",
-    "add mul mul reciprocal reducemean sqrt": "rms",
+    "div pow reducemean reducemean shift sqrt sub": "layer",
+    "div mul reducemean reducemean shift sqrt sub": "layer",
+    "div pow reducemean shift sqrt": "rms",
+    "div mul reducemean shift sqrt": "rms",
+    "mul pow reciprocal reducemean shift sqrt": "rms",
+    "mul mul reciprocal reducemean shift sqrt": "rms",
+    "mul pow reducemean scale shift sqrt": "rms",
 }
 _NORM_NAMES = {
     "layer": "LayerNormalization",
     "rms": "RMSNormalization",
     "group": "GroupNormalization",
 }
+
+_WITH_CONSTANT = {"add": "shift", "sub": "shift", "mul": "scale", "div": "scale"}
 
 _LONGEST = 9
 """Operators of the longest spelling."""
@@ -63,19 +67,20 @@ def _spelled(around: Surroundings, last: Operator) -> Fusion | None:
     if not isinstance(last, Elementwise) or last.function not in ("mul", "div") or last.affine:
         return None
     parts: list[Operator] = [last]
+    best: Fusion | None = None
     while len(parts) <= _LONGEST:
         outside = _outside(around, parts)
         if len(outside) == 1:
-            found = _named(parts, next(iter(outside.values())))
-            if found is not None:
-                return found
+            best = _named(parts, next(iter(outside.values()))) or best
+            if best and isinstance(best.result, Elementwise):
+                return best  # while an RMS norm may be the end of a layer norm
         # The latest one outside is next: what the function is applied to was there before all.
         makers = [maker for operand in outside.values() if (maker := around.maker(operand))]
         makers = [maker for maker in makers if _arithmetic(maker) and around.inner(maker, parts)]
         if not makers:
-            return None
+            break
         parts.append(max(makers, key=lambda maker: around.order[maker.name]))
-    return None
+    return best
 
 
 def _arithmetic(operator: Operator) -> bool:
@@ -98,7 +103,7 @@ def _outside(around: Surroundings, parts: list[Operator]) -> dict[str, Operand]:
 def _named(parts: list[Operator], read: Operand) -> Fusion | None:
     """What the parts spell, if they are a known spelling."""
     last = parts[0]
-    spelling = " ".join(sorted(_function(part) for part in parts))
+    spelling = " ".join(sorted(_operation(part) for part in parts))
     if read.elements != last.elements:
         return None
     result: Operator
@@ -127,8 +132,12 @@ def _named(parts: list[Operator], read: Operand) -> Fusion | None:
     return Fusion(parts=tuple(parts), result=result)
 
 
-def _function(operator: Operator) -> str:
-    return operator.function if isinstance(operator, (Elementwise, Reduction)) else operator.kind
+def _operation(operator: Operator) -> str:
+    """What an operator is called in a spelling."""
+    if not isinstance(operator, (Elementwise, Reduction)):
+        return operator.kind
+    alone = len(operator.operands) == 1
+    return _WITH_CONSTANT.get(operator.function, operator.function) if alone else operator.function
 
 
 def _affine(last: Operator, around: Surroundings) -> Fusion | None:

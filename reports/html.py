@@ -1,0 +1,164 @@
+"""Results as one self-contained HTML file: nothing in it is fetched from anywhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from ..sim.result import KernelResult, Result
+from .charts import StackedBars, stacked_bars, timeline
+from .compare import Comparison
+from .groups import by_kernel
+from .style import CAUSE_COLORS, CAUSE_LABELS, ENERGY_COLORS, ENERGY_LABELS
+from .table import bindings_line, run_line
+from .units import percent, quantity, ratio
+
+__all__ = ["html_text"]
+
+
+def html_text(comparisons: Sequence[Comparison], title: str = "") -> str:
+    """The report as the text of an HTML file.
+
+    Args:
+        comparisons: What is shown side by side; a lone result is a comparison of one.
+        title: Of the page; made from the results if empty.
+    """
+    results = [result for comparison in comparisons for result in comparison.results]
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    template = environment.from_string(
+        resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")
+    )
+    return template.render(
+        title=title or _title(results),
+        version=results[0].version if results else "",
+        rows=_comparison_rows(comparisons) if len(results) > 1 else [],
+        sentences=[sentence for each in comparisons for sentence in each.sentences],
+        losses=_losses_chart(comparisons),
+        energy=_energy_chart(comparisons),
+        results=[_section(result) for result in results],
+        causes=[(CAUSE_LABELS[cause], color) for cause, color in CAUSE_COLORS.items()],
+    )
+
+
+def _title(results: Sequence[Result]) -> str:
+    names = list(dict.fromkeys(result.workload for result in results))
+    machines = list(dict.fromkeys(result.machine for result in results))
+    return f"{', '.join(names)} on {', '.join(machines)}"
+
+
+def _comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    gains = [gain for comparison in comparisons for gain in comparison.gains]
+    most = max((g for gain in gains for g in (gain.mac_ratio, gain.speed_up) if g > 0), default=1)
+    rows: list[dict[str, Any]] = []
+    machine = ""
+    for comparison in comparisons:
+        for index, (result, gain) in enumerate(
+            zip(comparison.results, comparison.gains, strict=True)
+        ):
+            rows.append(
+                {
+                    "machine": result.machine if result.machine != machine else "",
+                    "workload": result.workload,
+                    "latency": quantity(result.latency_per_image_s, "s"),
+                    "utilization": percent(result.utilization),
+                    "energy": quantity(result.energy_j / result.batch, "J"),
+                    "macs": quantity(result.macs / result.batch),
+                    "base": index == 0,
+                    "mac_ratio": ratio(gain.mac_ratio),
+                    "speed_up": ratio(gain.speed_up),
+                    "energy_ratio": ratio(gain.energy_ratio),
+                    "mac_bar": 100 * gain.mac_ratio / most,
+                    "speed_bar": 100 * gain.speed_up / most,
+                    "slower": gain.speed_up < 1,
+                    "one": 100 / most,
+                }
+            )
+            machine = result.machine
+    return rows
+
+
+def _losses_chart(comparisons: Sequence[Comparison]) -> StackedBars:
+    def parts(result: Result) -> Mapping[str, float]:
+        shares = result.losses.shares()
+        return {cause: share * result.latency_per_image_s for cause, share in shares.items()}
+
+    return stacked_bars(comparisons, parts, "s", CAUSE_COLORS, CAUSE_LABELS)
+
+
+def _energy_chart(comparisons: Sequence[Comparison]) -> StackedBars:
+    def parts(result: Result) -> Mapping[str, float]:
+        components = result.energy_by_component_j.items()
+        return {name: joules / result.batch for name, joules in components}
+
+    return stacked_bars(comparisons, parts, "J", ENERGY_COLORS, ENERGY_LABELS)
+
+
+def _section(result: Result) -> dict[str, Any]:
+    return {
+        "title": f"{result.workload} on {result.machine}",
+        "facts": _facts(result),
+        "run": run_line(result),
+        "bindings": bindings_line(result, result.bindings),
+        "timeline": timeline(result),
+        "kernels": _kernels(result),
+        "notes": result.notes,
+    }
+
+
+def _facts(result: Result) -> list[tuple[str, str]]:
+    facts = [
+        ("Latency", quantity(result.latency_s, "s")),
+        ("Throughput", f"{quantity(result.images_per_s)} images/s"),
+        ("Utilization", percent(result.utilization)),
+        ("Energy", quantity(result.energy_j, "J")),
+        ("DRAM traffic", quantity(result.dram_bytes, "B")),
+        ("MACs", quantity(result.macs)),
+        ("MACs without attention", quantity(result.macs_without_attention)),
+        ("Parameters", quantity(result.parameters)),
+        ("Cycles", f"{result.cycles:,}"),
+        ("Clock", quantity(result.clock_hz, "Hz")),
+    ]
+    if result.batch > 1:
+        facts.insert(1, ("Latency an image", quantity(result.latency_per_image_s, "s")))
+    return facts
+
+
+def _kernels(result: Result) -> list[dict[str, Any]]:
+    rows = zip(by_kernel(result), result.operators, strict=True)
+    return [
+        {
+            "name": re.split(r"(?<=[./])", operator.name),  # where a line may break
+            "fused": _fused(operator),
+            "kind": operator.kind,
+            "time": (row.time_s, quantity(row.time_s, "s")),
+            "share": (row.share, percent(row.share)),
+            "macs": (row.macs, quantity(row.macs) if row.macs else "-"),
+            "utilization": (row.utilization, percent(row.utilization) if row.macs else "-"),
+            "dram": (row.dram_bytes, quantity(row.dram_bytes, "B")),
+            "energy": (row.energy_j, quantity(row.energy_j, "J")),
+            "gradient": _gradient(operator),
+            "mapping": operator.mapping,
+        }
+        for row, operator in rows
+    ]
+
+
+def _fused(operator: KernelResult) -> str:
+    return f"with {', '.join(operator.fused)}" if operator.fused else ""
+
+
+def _gradient(operator: KernelResult) -> str:
+    """The losses as hard stops of a CSS gradient: one element however many causes there are."""
+    stops: list[str] = []
+    reached = 0.0
+    for cause, share in operator.losses.shares().items():
+        if share:
+            reached += 100 * share
+            stops.append(f"{CAUSE_COLORS[cause]} 0 {reached:.0f}%")
+    return ",".join(stops)

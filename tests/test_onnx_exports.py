@@ -1,0 +1,171 @@
+"""What the exporters of torch write reads as the model that was exported."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tilewise.workloads.graph import Workload
+from tilewise.workloads.onnx_reader import read
+from tilewise.workloads.operator import Attention, Elementwise, MatMul, Normalization
+from tilewise.workloads.zoo import torch_vit
+from tilewise.workloads.zoo.torch_vit import VitConfig
+from tilewise.workloads.zoo.vit import vit
+
+pytestmark = pytest.mark.export
+
+TINY = VitConfig(image=32, patch=8, depth=2, embed=48, heads=3, classes=10)
+
+
+def needed(module: str) -> Any:
+    """Imports an optional module, or skips, or fails where the extras are required."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if os.environ.get("TILEWISE_REQUIRE_EXTRAS") == "1":
+            pytest.fail(f"TILEWISE_REQUIRE_EXTRAS is 1, but {error}")
+        pytest.skip(f"needs the export extra: {error}")
+
+
+def exported(config: VitConfig, opset: int) -> Workload:
+    needed("onnxscript")
+    model = torch_vit.export_vit(config, opset=opset)
+    result = read(model.SerializeToString())
+    assert len(model.graph.node) == len(result.operators) + len(result.free)
+    assert not result.notes
+    return result
+
+
+def by_torch(module: Any, arguments: tuple[Any, ...], **options: Any) -> bytes:
+    """What torch's own exporter writes."""
+    torch = needed("torch")
+    needed("onnxscript")
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module, arguments, None if options["dynamo"] else file, verbose=False, **options
+        )
+    if options["dynamo"]:
+        return bytes(program.model_proto.SerializeToString())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("selectors", "opsets"), [((), (18, 20, 25)), ((2,), (20,))])
+def test_a_model_reads_the_same_whatever_its_opset(
+    selectors: tuple[int, ...], opsets: tuple[int, ...]
+) -> None:
+    config = VitConfig(
+        image=32, patch=8, depth=2, embed=48, heads=3, classes=10, selectors=selectors
+    )
+    newest = exported(config, 23)
+    assert any(isinstance(operator, Attention) for operator in newest.operators)
+    for opset in opsets:
+        older = exported(config, opset)
+        assert older.operators == newest.operators, opset
+        assert older.symbols == newest.symbols
+        assert older.parameters == newest.parameters
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY,
+        VitConfig(image=48, patch=16, depth=1, embed=32, heads=4, mlp_ratio=2, classes=7),
+        VitConfig(image=32, patch=8, depth=3, embed=48, heads=3, classes=10, selectors=(2, 3)),
+    ],
+)
+def test_the_vit_in_plain_python_equals_the_exported_one(config: VitConfig) -> None:
+    read_back = exported(config, 23)
+    built = vit(
+        image=config.image,
+        patch=config.patch,
+        depth=config.depth,
+        embed=config.embed,
+        heads=config.heads,
+        mlp_ratio=config.mlp_ratio,
+        classes=config.classes,
+        selectors=config.selectors,
+    )
+    assert built.operators == read_back.operators
+    assert built.outputs == read_back.outputs
+    assert built.parameters == read_back.parameters
+    assert built.symbols == read_back.symbols
+
+
+@pytest.mark.parametrize("opset", [20, 23])
+def test_torchs_own_export_is_named_by_module_and_reads_the_same(opset: int) -> None:
+    torch = needed("torch")
+    torch.manual_seed(0)
+    content = by_torch(
+        torch_vit.build(TINY),
+        (torch.zeros(2, 3, 32, 32),),
+        dynamo=True,
+        opset_version=opset,
+        dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+    )
+    result = read(content)
+    expected = vit(image=32, patch=8, depth=2, embed=48, heads=3, classes=10)
+    assert result.operators == expected.operators
+
+
+def test_the_older_exporters_graph_is_the_same_work() -> None:
+    torch = needed("torch")
+    content = by_torch(
+        torch_vit.build(TINY),
+        (torch.zeros(2, 3, 32, 32),),
+        dynamo=False,
+        opset_version=17,
+        input_names=["image"],
+        dynamic_axes={"image": {0: "batch"}},
+    )
+    result = read(content)
+    expected = vit(image=32, patch=8, depth=2, embed=48, heads=3, classes=10)
+    assert [o.shape for o in result.operators] == [o.shape for o in expected.operators]
+    assert [o.kind for o in result.operators] == [o.kind for o in expected.operators]
+    assert result.macs == expected.macs
+    assert "blocks.0/attn/qkv/MatMul" in "\n".join(o.name for o in result.operators)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_a_vit_of_the_transformers_library_has_the_macs_of_its_formula(
+    implementation: str, tmp_path: Path
+) -> None:
+    torch, transformers = needed("torch"), needed("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=96,
+        image_size=32,
+        patch_size=8,
+        num_labels=5,
+        attn_implementation=implementation,
+    )
+    content = by_torch(
+        transformers.ViTForImageClassification(config).eval(),
+        (torch.zeros(2, 3, 32, 32),),
+        dynamo=True,
+        opset_version=20,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+    path = tmp_path / "vit.onnx"
+    path.write_bytes(content)
+    result = read(path)
+    tokens, width = 17, 48
+    block = tokens * (4 * width**2 + 2 * width * 96) + 2 * tokens**2 * width
+    patches = 16 * 3 * 64 * width
+    assert result.bind({"batch": 4}).macs == 4 * (patches + 2 * block + 5 * width)
+    kinds = [type(operator) for operator in result.operators]
+    assert kinds.count(Attention) == 2
+    assert kinds.count(MatMul) == 2 * 6 + 1
+    assert kinds.count(Normalization) == 5
+    functions = [o.function for o in result.operators if isinstance(o, Elementwise)]
+    assert functions.count("gelu") == 2
+    assert not result.notes
