@@ -1,8 +1,11 @@
 .PHONY: help demo test test-all check lint types layers bench zoo clean
+PYTHON ?= python3
 PY := .venv/bin/python
+PARTS := arch workloads sim reports
+SHIPPED := $(filter %.py %.yaml %.html %.gz,$(wildcard *.py $(PARTS:=/*) $(PARTS:=/*/*) $(PARTS:=/*/*/*)))
 
-help:     ## what can be made
-	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+help: ## what can be made
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/demo ## set up, run the main job on the shipped graphs, write tilewise-demo.html
 	.venv/bin/tilewise demo --html tilewise-demo.html
@@ -13,7 +16,7 @@ test: .venv/tested ## set up and run the tests
 test-all: .venv/tested ## the tests that take long too
 	$(PY) -m pytest
 
-check: lint types layers test ## everything CI runs
+check: lint types layers test ## style, types, layers and tests
 
 lint: .venv/tested ## style
 	$(PY) -m ruff format --check . && $(PY) -m ruff check .
@@ -33,8 +36,13 @@ zoo: .venv/tested ## regenerate the shipped graphs (needs the export extra)
 clean: ## forget environments and caches
 	rm -rf .venv .cache build dist *.egg-info
 
-# Each environment mark is renewed when the package map changes.
-.venv/demo: pyproject.toml $(wildcard *.py */*.py */*/*.py */*/*.yaml) ; python3 -m venv .venv && $(PY) -m pip install -q . && touch $@
-.venv/tested: pyproject.toml ; python3 -m venv .venv && $(PY) -m pip install -q -e ".[test]" && touch $@
+# One environment, installed in one of two ways: `demo` copies the package, as a user gets it; `test`
+# links to this folder.  Each way takes away the other's mark, and pip would copy a stale build/.
+$(PY): ; $(PYTHON) -m venv .venv
+.venv/demo: pyproject.toml $(SHIPPED) | $(PY)
+	rm -rf .venv/tested build && $(PY) -m pip install -q . && touch $@
+.venv/tested: pyproject.toml | $(PY)
+	rm -f .venv/demo && $(PY) -m pip install -q -e ".[test]" && touch $@
+
 # mypy and pyright read files, not import hooks: show them the repository under its import name.
 .cache/tilewise: ; mkdir -p .cache && ln -sfn .. $@

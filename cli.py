@@ -25,6 +25,7 @@ from .cli_inputs import (
     spread,
     systolic_array,
 )
+from .cli_options import WORKLOAD, Batch, Bind, Format, Html, Json, On, Trace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,31 +43,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_WORKLOAD = "A name (tilewise list workloads) or the path of an .onnx file."
-On = Annotated[
-    str, typer.Option("--on", metavar="MACHINE", help="A name (list machines) or a .yaml file.")
-]
-Bind = Annotated[
-    list[str] | None,
-    typer.Option("--bind", metavar="NAME=N ...", help="Values for symbols; defaults otherwise."),
-]
-Batch = Annotated[int, typer.Option("--batch", metavar="N", help="Images.")]
-Format = Annotated[
-    str | None,
-    typer.Option("--format", metavar="NAME", help="int8, fp16...; the machine's by default."),
-]
-Json = Annotated[
-    str | None,
-    typer.Option("--json", metavar="FILE", help="Write the numbers as JSON; - is stdout."),
-]
-Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report.")]
-Trace = Annotated[
-    Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto.")
-]
-
 _DEMO_WORKLOADS = ("deit-small", "heatvit-deit-small", "sd15-unet")
-_WARNINGS = 10  # printed; a foreign graph may have hundreds
 _DEMO_MACHINES = ("edge-32x32", "zcu102-systolic", "a100-80gb")
+_WARNINGS = 10  # that are printed; a foreign graph may give hundreds
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -79,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Whoever reads has seen enough.  Python flushes once more on its way out: into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except Exception as error:
         text = message(error)
@@ -124,7 +103,7 @@ def demo(
 
 @app.command()
 def run(
-    workload: Annotated[str, typer.Argument(help=_WORKLOAD)],
+    workload: Annotated[str, typer.Argument(help=WORKLOAD)],
     on: On,
     bind: Bind = None,
     batch: Batch = 1,
@@ -152,7 +131,7 @@ def run(
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(help="The base. " + _WORKLOAD)],
+    a: Annotated[str, typer.Argument(help="The base. " + WORKLOAD)],
     b: Annotated[str, typer.Argument(help="What is compared with it.")],
     on: On,
     bind: Bind = None,
@@ -199,10 +178,7 @@ def gemm(
     shape = systolic_array(array, dataflow, overlap)
     split = folds(shape, m, k, n)
     cycles = gemm_cycles(shape, m, k, n)
-    values: dict[str, Any] = {
-        "m": m,
-        "n": n,
-        "k": k,
+    numbers: dict[str, Any] = {
         "array": f"{shape.rows}x{shape.cols}",
         "dataflow": shape.dataflow,
         "overlap": shape.overlap,
@@ -213,9 +189,9 @@ def gemm(
         "macs": m * n * k,
         "utilization": m * n * k / (shape.pes * cycles),
     }
-    shown = values | {"utilization": percent(values["utilization"])}
-    outputs.console.print(facts(f"({m} x {k}) @ ({k} x {n})", list(shown.items())[3:]))
-    outputs.write([], values)
+    shown = numbers | {"utilization": percent(numbers["utilization"])}
+    outputs.console.print(facts(f"({m} x {k}) @ ({k} x {n})", list(shown.items())))
+    outputs.write([], {"m": m, "n": n, "k": k, **numbers})
 
 
 @app.command("list")

@@ -82,15 +82,11 @@ def bindings(pairs: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
-        try:
-            number = int(value)
-        except ValueError:
-            raise UserError(
-                f"--bind {pair}: wanted a name and a whole number, such as kept_1=137"
-            ) from None
+        if not name or not re.fullmatch(r"[+-]?\d+", value):
+            raise UserError(f"--bind {pair}: wanted a name and a whole number, such as kept_1=137")
         if name in found:
             raise UserError(f"--bind {pair}: {name} is already bound to {found[name]}")
-        found[name] = number
+        found[name] = int(value)
     return found
 
 
@@ -134,7 +130,6 @@ def systolic_array(size: str, dataflow: str, overlap: str | None) -> SystolicArr
     if overlap not in known:
         raise UserError(
             f"--overlap {overlap}: wanted one of {', '.join(known)} with --dataflow {dataflow}"
-            f"{nearest(overlap, known)}"
         )
     rows, cols = map(int, found.groups())
     return SystolicArray(

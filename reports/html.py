@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
 from ..sim.result import KernelResult, Result
-from .charts import StackedBars, stacked_bars, timeline
+from .charts import StackedBars, stacked_bars
 from .compare import Comparison
 from .groups import by_kernel
 from .style import CAUSE_COLORS, CAUSE_LABELS, ENERGY_COLORS, ENERGY_LABELS
 from .table import bindings_line, run_line
-from .units import percent, quantity, ratio
+from .timeline import timeline
+from .units import percent, plain, quantity, ratio
 
 __all__ = ["html_text"]
+
+_TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def html_text(comparisons: Sequence[Comparison], title: str = "") -> str:
@@ -31,13 +34,12 @@ def html_text(comparisons: Sequence[Comparison], title: str = "") -> str:
     environment = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    template = environment.from_string(
-        resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")
-    )
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         title=title or _title(results),
         version=results[0].version if results else "",
         rows=_comparison_rows(comparisons) if len(results) > 1 else [],
+        batched=any(result.batch > 1 for result in results),
         sentences=[sentence for each in comparisons for sentence in each.sentences],
         losses=_losses_chart(comparisons),
         energy=_energy_chart(comparisons),
@@ -112,21 +114,19 @@ def _section(result: Result) -> dict[str, Any]:
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:
-    facts = [
-        ("Latency", quantity(result.latency_s, "s")),
-        ("Throughput", f"{quantity(result.images_per_s)} images/s"),
+    of = f" of {result.batch} images" if result.batch > 1 else ""
+    return [
+        (f"Latency{of}", quantity(result.latency_s, "s")),
+        ("Throughput", f"{plain(result.images_per_s)} images/s"),
         ("Utilization", percent(result.utilization)),
-        ("Energy", quantity(result.energy_j, "J")),
-        ("DRAM traffic", quantity(result.dram_bytes, "B")),
-        ("MACs", quantity(result.macs)),
+        (f"Energy{of}", quantity(result.energy_j, "J")),
+        (f"DRAM traffic{of}", quantity(result.dram_bytes, "B")),
+        (f"MACs{of}", quantity(result.macs)),
         ("MACs without attention", quantity(result.macs_without_attention)),
         ("Parameters", quantity(result.parameters)),
         ("Cycles", f"{result.cycles:,}"),
         ("Clock", quantity(result.clock_hz, "Hz")),
     ]
-    if result.batch > 1:
-        facts.insert(1, ("Latency an image", quantity(result.latency_per_image_s, "s")))
-    return facts
 
 
 def _kernels(result: Result) -> list[dict[str, Any]]:

@@ -34,8 +34,8 @@ class Outputs:
     trace: Path | None = None
 
     def __post_init__(self) -> None:
-        json = Path(self.json) if self.json and self.json != "-" else None
-        check_writable(path for path in (json, self.html, self.trace) if path)
+        json = None if self.json in (None, "-") else Path(self.json)
+        check_writable(path for path in (json, self.html, self.trace) if path is not None)
 
     @property
     def console(self) -> Console:
@@ -56,13 +56,13 @@ class Outputs:
         """
         if self.json == "-":
             sys.stdout.write(json_text(values))
-        elif self.json:
+        elif self.json is not None:
             self._file(Path(self.json), json_text(values))
-        if self.html:
+        if self.html is not None:
             from .html import html_text
 
             self._file(self.html, html_text(comparisons))
-        if self.trace:
+        if self.trace is not None:
             from .trace import trace_text
 
             results = [result for comparison in comparisons for result in comparison.results]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -23,7 +23,7 @@ class Steps(Protocol):
 
 
 @contextmanager
-def steps(count: int, console: Console) -> Iterator[Steps]:
+def steps(count: int, console: Console) -> Generator[Steps, None, None]:
     """Show progress through `count` steps on `console` while the block runs."""
     if not console.is_terminal:
         yield lambda what: None
@@ -31,7 +31,7 @@ def steps(count: int, console: Console) -> Iterator[Steps]:
     bar = BarColumn(bar_width=24)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), bar, TimeElapsedColumn())
     progress = Progress(*columns, console=console, transient=True)
-    task = progress.add_task("", total=count)
+    task = progress.add_task("", total=count if count > 1 else None)  # one step: only alive
     begun = 0
 
     def step(what: str) -> None:

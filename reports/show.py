@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import cast
@@ -148,12 +147,18 @@ def _kinds(workload: Workload) -> RenderableType:
 
 
 def _free(workload: Workload) -> RenderableType:
-    table = aligned(["nodes that cost nothing, because", "number", "operations"], left=("operations",))
+    because = "nodes that cost nothing, because"
+    table = aligned([because, "number", "operations"], left=("operations",))
     table.columns[2].no_wrap = False
-    reasons = Counter(node.reason for node in workload.free)
-    for reason, count in reasons.most_common():
-        functions = sorted({node.function for node in workload.free if node.reason == reason})
-        table.add_row(Text(reason), str(count), Text(", ".join(functions)))
+    # Reasons that differ only in the node they name are one reason.
+    names = {operator.name for operator in workload.operators}
+    names |= {node.name for node in workload.free}
+    reasons: dict[str, list[str]] = {}
+    for node in workload.free:
+        words = ("another node" if word in names else word for word in node.reason.split())
+        reasons.setdefault(" ".join(words), []).append(node.function)
+    for reason, functions in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        table.add_row(Text(reason), str(len(functions)), Text(", ".join(sorted(set(functions)))))
     return table
 
 

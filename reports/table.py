@@ -16,7 +16,7 @@ from ..sim.result import Result
 from .compare import Comparison
 from .groups import Row, by_kernel, by_module
 from .style import CAUSE_COLORS, CAUSE_LABELS, ENERGY_COLORS, ENERGY_LABELS
-from .units import percent, quantity, ratio
+from .units import percent, plain, quantity, ratio
 
 __all__ = ["as_text", "comparison_table", "comparison_view", "facts", "result_view"]
 
@@ -52,7 +52,7 @@ def header(result: Result, given: Collection[str] = ()) -> RenderableType:
     facts.add_row("run", run_line(result))
     if result.bindings:
         facts.add_row("bindings", bindings_line(result, given))
-    images = f"{quantity(result.images_per_s)} images/s"
+    images = f"{plain(result.images_per_s)} images/s"
     if result.batch > 1:
         images = f"{quantity(result.latency_per_image_s, 's')} an image, {images}"
     cycles = f"{result.cycles:,} cycles at {quantity(result.clock_hz, 'Hz')}"
@@ -141,10 +141,8 @@ def _main_loss(row: Row) -> str:
 
 def comparison_table(*comparisons: Comparison) -> Table:
     """Results beside their bases, image for image, under the machines' names."""
-    table = aligned(
-        ["workload", "latency", "util.", "energy", "MACs"]
-        + ["MACs\nfewer", "latency\nless", "energy\nless"]
-    )
+    columns = ["workload", "latency", "util.", "energy", "MACs"]
+    table = aligned([*columns, "MACs\nfewer", "latency\nless", "energy\nless"])
     machine = ""
     for comparison in comparisons:
         pairs = zip(comparison.results, comparison.gains, strict=True)
@@ -220,9 +218,7 @@ def as_text(view: RenderableType, width: int = 100) -> str:
     return file.getvalue().rstrip("\n")
 
 
-def _bars(
-    title: str, parts: Sequence[tuple[str, float, str]], values: Iterable[str] = ()
-) -> Table:
+def _bars(title: str, parts: Sequence[tuple[str, float, str]], values: Iterable[str] = ()) -> Table:
     """A bar for each part, as long as its share."""
     table = Table.grid(padding=(0, 1))
     table.title, table.title_justify, table.title_style = title, "left", "bold"

@@ -8,8 +8,8 @@ so that slices which meet in the model meet in the viewer, and never overlap.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def _slices(result: Result, limit: int) -> tuple[int, tuple[Column, ...]]:
     spans = result.spans
     order = np.lexsort((spans.end, spans.start, spans.unit))
     order = order[spans.end[order] > spans.start[order]]
-    slices = (
+    slices: tuple[Column, ...] = (
         spans.unit[order],
         spans.kernel[order],
         spans.start[order],
@@ -103,23 +103,24 @@ def _slices(result: Result, limit: int) -> tuple[int, tuple[Column, ...]]:
 
 def _merged(slices: tuple[Column, ...], gap: int) -> tuple[Column, ...]:
     unit, kernel, start, end, busy = slices
-    joined = (
-        (unit[1:] == unit[:-1]) & (kernel[1:] == kernel[:-1]) & (start[1:] - end[:-1] <= gap)
-    )
+    joined = (unit[1:] == unit[:-1]) & (kernel[1:] == kernel[:-1]) & (start[1:] - end[:-1] <= gap)
     first = np.flatnonzero(np.concatenate(([True], ~joined)))
     last = np.concatenate((first[1:], [len(unit)])) - 1
     return unit[first], kernel[first], start[first], end[last], np.add.reduceat(busy, first)
 
 
-def _events(
-    process: int, result: Result, slices: tuple[Column, ...]
-) -> Iterator[dict[str, Any]]:
+def _events(process: int, result: Result, slices: tuple[Column, ...]) -> Iterator[dict[str, Any]]:
     unit, kernel, start, end, busy = slices
     first, last = (
         np.rint(cycles * (1e9 / result.clock_hz)).astype(np.int64) for cycles in (start, end)
     )
-    columns = (unit, kernel, _microseconds(first), _microseconds(last - first), busy)
-    for track, index, begin, length, cycles in zip(*(c.tolist() for c in columns), strict=True):
+    begins, lengths = _microseconds(first), _microseconds(last - first)
+    columns = (unit, kernel, begins, lengths, busy)
+    rows = cast(
+        "Iterable[tuple[int, int, float, float, int]]",
+        zip(*(column.tolist() for column in columns), strict=True),
+    )
+    for track, index, begin, length, cycles in rows:
         operator = result.operators[index]
         yield {
             "name": operator.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["binary", "percent", "quantity", "ratio"]
+__all__ = ["binary", "percent", "plain", "quantity", "ratio"]
 
 _PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
 
@@ -46,16 +46,26 @@ def ratio(value: float) -> str:
     return f"{_three_digits(value)}x" if math.isfinite(value) else "-"
 
 
+def plain(value: float) -> str:
+    """Write three digits or more, without a prefix.
+
+    >>> plain(2570.33), plain(204.66), plain(0)
+    ('2,570', '205', '0.00')
+    """
+    return f"{value:,.0f}" if value >= 1000 else _three_digits(value)
+
+
 def binary(size_bytes: int) -> str:
     """Write a memory's size.
 
     >>> binary(524288), binary(1500), binary(80_000_000_000)
     ('512 KiB', '1500 B', '80.0 GB')
     """
-    for power, prefix in ((3, "Gi"), (2, "Mi"), (1, "Ki")):
-        if size_bytes and size_bytes % 1024**power == 0:
-            return f"{size_bytes // 1024**power} {prefix}B"
-    return f"{size_bytes} B" if size_bytes < 1_000_000 else quantity(size_bytes, "B")
+    for power, prefix in enumerate(("", "Ki", "Mi", "Gi")):
+        count, rest = divmod(size_bytes, 1024**power)
+        if not rest and count < 10 * 1024:
+            return f"{count} {prefix}B"
+    return quantity(size_bytes, "B")
 
 
 def _three_digits(value: float) -> str:

@@ -26,17 +26,18 @@ reports the last number, one less than the cycles there were; `gemm_cycles` repo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arch import SystolicArray
 
-__all__ = ["Folds", "fold_interval", "fold_latency", "folds", "gemm_cycles"]
+__all__ = ["Folds", "axes", "fold_interval", "fold_latency", "folds", "gemm_cycles"]
 
 # Shapes are ints, or int64 arrays over design points; the answer is of the same kind.
 Int = TypeVar("Int", int, NDArray[np.int64])
+Item = TypeVar("Item")
 
 
 def ceil_div(a: Int, b: Int | int) -> Int:
@@ -45,8 +46,9 @@ def ceil_div(a: Int, b: Int | int) -> Int:
 
 
 def _larger(a: Int, b: Int | int) -> Int:
-    both = max(a, b) if isinstance(a, int) and isinstance(b, int) else np.maximum(a, b)
-    return cast("Int", both)
+    if isinstance(a, int) and isinstance(b, int):
+        return max(a, b)
+    return np.maximum(a, b)  # pyright: ignore[reportReturnType]
 
 
 def fold_interval(array: SystolicArray, stream: Int) -> Int:
@@ -108,7 +110,7 @@ class Folds:
         return self.blocks * self.per_block
 
 
-def axes(dataflow: str, m: Int, k: Int, n: Int) -> tuple[Int, Int, Int]:
+def axes(dataflow: str, m: Item, k: Item, n: Item) -> tuple[Item, Item, Item]:
     """What lies along the rows, along the columns, and what streams."""
     if dataflow == "ws":
         return k, n, m

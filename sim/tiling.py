@@ -8,11 +8,10 @@ to which the engine settles; it is written over arrays of candidates.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from ..arch import Accelerator
 from .array_work import port_cycles
 from .errors import MappingError
 from .gemm import Gemm, GemmMapping
-from .systolic import fold_latency
+from .systolic import axes, fold_latency
 
 __all__ = ["SLACK", "choose", "ladder"]
 
@@ -33,48 +32,45 @@ SLACK = 1.005
 
 def ladder(size: int, unit: int) -> list[int]:
     """Tile sizes for a dimension: powers of two times `unit` below `size`, and `size`."""
-    steps = range(max(0, math.ceil(math.log2(max(size / unit, 1)))))
-    return [unit << step for step in steps] + [size]
+    return [unit << step for step in range(size.bit_length()) if unit << step < size] + [size]
 
 
-def _candidates(gemm: Gemm, machine: Accelerator) -> tuple[Array, Array, Array, Array, Array]:
+class Candidates(NamedTuple):
+    """Tilings side by side, each axis `(candidates,)`; `order` is 0 for `mn`, 1 for `nm`."""
+
+    groups: Array
+    m: Array
+    k: Array
+    n: Array
+    order: Array
+
+    def at(self, which: Any) -> Candidates:
+        """Those that an index array or mask picks."""
+        return Candidates(*(axis[which] for axis in self))
+
+
+def _candidates(gemm: Gemm, machine: Accelerator) -> Candidates:
     array, shape = machine.array, gemm.shape
-    k_unit = array.rows if array.dataflow != "os" else 1 << (array.rows - 1).bit_length()
-    m_sizes = set(ladder(shape.m, 1))
+    # Along rows and columns a tile is a number of whole folds; the stream may be cut anywhere.
+    units = dict(zip(axes(array.dataflow, "m", "k", "n"), (array.rows, array.cols, 1), strict=True))
+    sizes = {name: set(ladder(getattr(shape, name), units[name])) for name in "mkn"}
+    sizes["m"].update(ladder(shape.m, 1))  # rows of outputs may be fewer than the array has
     if shape.window is not None:
-        m_sizes |= set(ladder(shape.m, min(shape.window.out_size[-1], shape.m)))
-    if array.dataflow != "ws":
-        m_sizes |= set(
-            ladder(shape.m, min(array.cols if array.dataflow == "is" else array.rows, shape.m))
-        )
-    n_unit = 1 if array.dataflow == "is" else array.cols
-    k_sizes = set(ladder(shape.k, min(k_unit, shape.k)))
-    if shape.window is not None and shape.k > shape.window.taps:
-        k_sizes |= {size * shape.window.taps for size in ladder(shape.k // shape.window.taps, 1)}
-    n_sizes = ladder(shape.n, min(n_unit, shape.n))
-    grid = np.meshgrid(
-        np.array([1]),
-        np.array(sorted(m_sizes)),
-        np.array(sorted(k_sizes)),
-        np.array(n_sizes),
-        np.array([0, 1]),
-        indexing="ij",
-    )
-    groups, m, k, n, order = (axis.ravel().astype(np.int64) for axis in grid)
+        taps, width = shape.window.taps, shape.window.out_size[-1]
+        sizes["m"].update(ladder(shape.m, width))  # whole rows of the image
+        sizes["k"].update(size * taps for size in ladder(shape.k // taps, 1))  # whole channels
+    axes_of_grid = ([1], *(sorted(sizes[name]) for name in "mkn"), [0, 1])
+    grid = np.meshgrid(*(np.array(axis) for axis in axes_of_grid), indexing="ij")
+    single = [axis.ravel().astype(np.int64) for axis in grid]
+    # Several groups at a time only as wholes.
     several = np.array(ladder(shape.groups, 1)[1:], dtype=np.int64)
-    if several.size:  # several groups only as wholes
-        whole = np.ones_like(several)
-        groups, m, k, n, order = (
-            np.concatenate([groups, several]),
-            np.concatenate([m, whole * shape.m]),
-            np.concatenate([k, whole * shape.k]),
-            np.concatenate([n, whole * shape.n]),
-            np.concatenate([order, whole * 0]),
-        )
-    return groups, m, k, n, order
+    whole = (1, shape.m, shape.k, shape.n, 0)
+    together = [several if axis == 0 else np.full_like(several, whole[axis]) for axis in range(5)]
+    return Candidates(*(np.concatenate(pair) for pair in zip(single, together, strict=True)))
 
 
-def _fits(gemm: Gemm, machine: Accelerator, groups: Array, m: Array, k: Array, n: Array) -> Any:
+def _fits(gemm: Gemm, machine: Accelerator, candidates: Candidates) -> Any:
+    groups, m, k, n, _ = candidates
     buffers = machine.buffers
     extra = gemm.extra * gemm.operand_bytes(groups * m * n)
     fits = gemm.input_bytes(groups, m, k) + extra + gemm.once_bytes <= gemm.input_room // 2
@@ -98,7 +94,9 @@ class _Estimate:
     tiles: Array
 
 
-def _estimate(gemm: Gemm, machine: Accelerator, rate: Fraction, candidates: Any) -> _Estimate:
+def _estimate(
+    gemm: Gemm, machine: Accelerator, rate: Fraction, candidates: Candidates
+) -> _Estimate:
     shape = gemm.shape
     groups, m, k, n, order = candidates
     demand = gemm.read_demand(machine)
@@ -109,8 +107,9 @@ def _estimate(gemm: Gemm, machine: Accelerator, rate: Fraction, candidates: Any)
             once_input += m_count * k_count * gemm.input_bytes(groups, m_size, k_size)
             for n_count, n_size in _parts(shape.n, n):
                 count = m_count * k_count * n_count
-                cycles = port_cycles(machine.array, groups, m_size, k_size, n_size, rate, demand)
-                array_cycles += count * cycles
+                array_cycles += count * port_cycles(
+                    machine.array, groups, m_size, k_size, n_size, rate, demand
+                )
         for n_count, n_size in _parts(shape.n, n):
             outputs += m_count * n_count * gemm.operand_bytes(groups * m_size * n_size)
     for k_count, k_size in _parts(shape.k, k):
@@ -143,10 +142,10 @@ def _estimate(gemm: Gemm, machine: Accelerator, rate: Fraction, candidates: Any)
     )
     left = _bus(once_input / (m_tiles * k_tiles), 1, per_byte, setup)
     right = _bus(once_weight / (n_tiles * k_tiles), 1, per_byte, setup)
-    input_again: Array = np.where(input_stays, m_steps, steps)
-    weight_again: Array = np.where(weight_stays, n_tiles, steps)
-    both: Array = np.where(input_stays & weight_stays, 1, np.minimum(input_again, weight_again))
-    cycles: NDArray[np.float64] = (
+    input_again = np.where(input_stays, m_steps, steps)
+    weight_again = np.where(weight_stays, n_tiles, steps)
+    both = np.where(input_stays & weight_stays, 1, np.minimum(input_again, weight_again))
+    cycles = (
         both * pace.closing(left + right)
         + (input_again - both) * pace.closing(left)
         + (weight_again - both) * pace.closing(right)
@@ -204,24 +203,18 @@ def choose(gemm: Gemm, machine: Accelerator, rate: Fraction) -> GemmMapping:
     Raises:
         MappingError: Not even one tile fits; says which buffer is too small.
     """
-    candidates = _candidates(gemm, machine)
-    fitting = np.flatnonzero(_fits(gemm, machine, *candidates[:4]))
-    if not fitting.size:
-        raise MappingError(_too_small(gemm, machine, candidates))
-    groups, m, k, n, order = (axis[fitting] for axis in candidates)
-    estimate = _estimate(gemm, machine, rate, (groups, m, k, n, order))
+    every = _candidates(gemm, machine)
+    fitting = every.at(_fits(gemm, machine, every))
+    if not fitting.m.size:
+        raise MappingError(_too_small(gemm, machine, every))
+    estimate = _estimate(gemm, machine, rate, fitting)
     slower = estimate.cycles > estimate.cycles.min() * SLACK
     best = np.lexsort((estimate.cycles, estimate.tiles, estimate.dram_bytes, slower))[0]
-    return GemmMapping(
-        groups=int(groups[best]),
-        m=int(m[best]),
-        k=int(k[best]),
-        n=int(n[best]),
-        order="nm" if order[best] else "mn",
-    )
+    groups, m, k, n, order = (int(axis[best]) for axis in fitting)
+    return GemmMapping(groups=groups, m=m, k=k, n=n, order="nm" if order else "mn")
 
 
-def _too_small(gemm: Gemm, machine: Accelerator, candidates: Any) -> str:
+def _too_small(gemm: Gemm, machine: Accelerator, candidates: Candidates) -> str:
     groups, m, k, n, _ = (int(axis.min()) for axis in candidates)
     buffers = machine.buffers
     extra = gemm.extra * int(gemm.operand_bytes(groups * m * n))

@@ -188,4 +188,4 @@ def test_a_size_without_symbols_is_an_int() -> None:
 
 def test_division_by_zero_is_refused() -> None:
     with pytest.raises(ZeroDivisionError):
-        symbol("n") // 0
+        _ = symbol("n") // 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx
@@ -96,8 +96,8 @@ def run(proto: onnx.ModelProto, feeds: Mapping[str, Any] | None = None) -> Any:
             dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
             array = generator.integers(1, 3, tuple(tensor.dims)).astype(dtype)
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
-    results = cast("list[Any]", ReferenceEvaluator(runnable).run(None, inputs))
-    return results[0]
+    evaluator: Any = ReferenceEvaluator(runnable)
+    return evaluator.run(None, inputs)[0]
 
 
 def bound(proto: onnx.ModelProto) -> Workload:

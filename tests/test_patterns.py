@@ -158,8 +158,7 @@ def test_products_around_a_softmax_that_are_no_attention_stay(body: str) -> None
 def test_a_scale_that_others_read_too_stays_an_operator() -> None:
     result = workload(
         f"{QKV}, float wc",
-        f"{TURN} a = Mul(q, wc)\n s = MatMul(a, t)\n p = Softmax(s)\n y = MatMul(p, v)\n"
-        "z = Neg(a)",
+        f"{TURN} a = Mul(q, wc)\n s = MatMul(a, t)\n p = Softmax(s)\n y = MatMul(p, v)\nz = Neg(a)",
         "y, z",
     )
     assert sorted(kinds(result)) == ["attention", "mul", "neg"]
@@ -182,7 +181,9 @@ ACTIVATIONS = {
     "silu": ("silu", "s = Sigmoid(x)\n y = Mul(x, s)"),
     "quick gelu": ("quickgelu", "m = Mul(x, wc)\n s = Sigmoid(m)\n y = Mul(x, s)"),
     "mish": ("mish", "p = Softplus(x)\n t = Tanh(p)\n y = Mul(x, t)"),
-    "hard swish": ("hardswish", "a = Add(x, wc)\n c = Clip(a, wc, wc)\n m = Mul(x, c)\n y = Div(m, wc)"),
+    "hard swish": (
+        "hardswish", "a = Add(x, wc)\n c = Clip(a, wc, wc)\n m = Mul(x, c)\n y = Div(m, wc)",
+    ),
     "hard swish by hard sigmoid": ("hardswish", "s = HardSigmoid(x)\n y = Mul(x, s)"),
 }  # fmt: skip
 

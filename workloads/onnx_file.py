@@ -68,7 +68,7 @@ def _model(content: bytes, where: str) -> onnx.ModelProto:
     return inline_local_functions(model) if model.functions else model
 
 
-def _texts(model: onnx.ModelProto) -> Iterator[str]:
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
     """The names in a model, which protobuf hands out as bytes where they are damaged."""
     graph = model.graph
     for entry in model.opset_import:

@@ -47,9 +47,7 @@ def trained_numbers(graph: onnx.GraphProto) -> dict[str, int]:
         used.update(name for i, name in enumerate(node.input) if i not in skipped)
         used.update(captured(node))
     candidates = [
-        tensor
-        for tensor in graph.initializer
-        if tensor.name in used and tensor.data_type in WEIGHT
+        tensor for tensor in graph.initializer if tensor.name in used and tensor.data_type in WEIGHT
     ]
     trained = [tensor for tensor in candidates if _left_out(tensor)]
     if not trained:

@@ -1,0 +1,32 @@
+"""The options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["WORKLOAD", "Batch", "Bind", "Format", "Html", "Json", "On", "Trace"]
+
+WORKLOAD = "A name (tilewise list workloads) or the path of an .onnx file."
+On = Annotated[
+    str, typer.Option("--on", metavar="MACHINE", help="A name (list machines) or a .yaml file.")
+]
+Bind = Annotated[
+    list[str] | None,
+    typer.Option("--bind", metavar="NAME=N ...", help="Values for symbols; defaults otherwise."),
+]
+Batch = Annotated[int, typer.Option("--batch", metavar="N", help="Images.")]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", metavar="NAME", help="int8, fp16...; the machine's by default."),
+]
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the numbers as JSON; - is stdout."),
+]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report.")]
+Trace = Annotated[
+    Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto.")
+]
