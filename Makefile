@@ -1,6 +1,7 @@
 .PHONY: help demo test test-all check lint types layers bench zoo clean
 PYTHON ?= python3
 PY := .venv/bin/python
+PIP := $(PY) -m pip install -q --no-compile  # what is never used need not be compiled
 PARTS := arch workloads sim reports
 SHIPPED := $(filter %.py %.yaml %.html %.gz,$(wildcard *.py $(PARTS:=/*) $(PARTS:=/*/*) $(PARTS:=/*/*/*)))
 
@@ -40,9 +41,9 @@ clean: ## forget environments and caches
 # links to this folder.  Each way takes away the other's mark, and pip would copy a stale build/.
 $(PY): ; $(PYTHON) -m venv .venv
 .venv/demo: pyproject.toml $(SHIPPED) | $(PY)
-	rm -rf .venv/tested build && $(PY) -m pip install -q . && touch $@
+	rm -rf .venv/tested build && $(PIP) . && touch $@
 .venv/tested: pyproject.toml | $(PY)
-	rm -f .venv/demo && $(PY) -m pip install -q -e ".[test]" && touch $@
+	rm -f .venv/demo && $(PIP) -e ".[test]" && touch $@
 
 # mypy and pyright read files, not import hooks: show them the repository under its import name.
 .cache/tilewise: ; mkdir -p .cache && ln -sfn .. $@

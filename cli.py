@@ -44,7 +44,7 @@ app = typer.Typer(
 )
 
 _DEMO_WORKLOADS = ("deit-small", "heatvit-deit-small", "sd15-unet")
-_DEMO_MACHINES = ("edge-32x32", "zcu102-systolic", "a100-80gb")
+_DEMO_MACHINES = ("edge-32x32", "edge-128x128", "a100-80gb")
 _WARNINGS = 10  # that are printed; a foreign graph may give hundreds
 
 

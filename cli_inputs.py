@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -106,10 +105,10 @@ def find_workload(name: str) -> Workload:
         UnknownModelError: There is no such model.
         OnnxError: The file cannot be read as a workload.
     """
-    from .workloads import workload
+    from .workloads import read, workload
 
     is_path = name.endswith((".onnx", ".onnx.gz")) or "/" in name or os.sep in name
-    return workload(Path(name) if is_path else name)
+    return read(name) if is_path else workload(name)
 
 
 def systolic_array(size: str, dataflow: str, overlap: str | None) -> SystolicArray:

@@ -71,14 +71,14 @@ def _target(path: Path) -> Path:
     """The file behind symbolic links, which are kept."""
     try:
         target = path.resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise OutputError(f"{path} cannot be written: {error}") from None
-    if target.is_dir():
-        raise OutputError(f"{path} cannot be written: it is a folder; give a file in it")
-    if not target.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: there is no folder {target.parent}")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise OutputError(f"{path} cannot be written: it is write-protected")
+        if target.is_dir():
+            raise _refusal(path, "it is a folder; give a file in it")
+        if not target.parent.is_dir():
+            raise _refusal(path, f"there is no folder {target.parent}")
+        if target.exists() and not os.access(target, os.W_OK):
+            raise _refusal(path, "it is write-protected")
+    except (OSError, RuntimeError, ValueError) as error:  # also links in a circle, a NUL byte
+        raise _refusal(path, error) from None
     return target
 
 
@@ -91,5 +91,6 @@ def _beside(target: Path) -> Path:
     return target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
 
 
-def _refusal(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path} cannot be written: {error.strerror or error}")
+def _refusal(path: Path, reason: object) -> OutputError:
+    text = reason.strerror if isinstance(reason, OSError) else None
+    return OutputError(f"{path} cannot be written: {text or reason}")

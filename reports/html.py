@@ -35,23 +35,28 @@ def html_text(comparisons: Sequence[Comparison], title: str = "") -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    losses = _losses_chart(comparisons)
     return template.render(
         title=title or _title(results),
         version=results[0].version if results else "",
         rows=_comparison_rows(comparisons) if len(results) > 1 else [],
         batched=any(result.batch > 1 for result in results),
         sentences=[sentence for each in comparisons for sentence in each.sentences],
-        losses=_losses_chart(comparisons),
+        losses=losses,
         energy=_energy_chart(comparisons),
         results=[_section(result) for result in results],
-        causes=[(CAUSE_LABELS[cause], color) for cause, color in CAUSE_COLORS.items()],
+        legend=losses.legend,
     )
 
 
 def _title(results: Sequence[Result]) -> str:
     names = list(dict.fromkeys(result.workload for result in results))
     machines = list(dict.fromkeys(result.machine for result in results))
-    return f"{', '.join(names)} on {', '.join(machines)}"
+    return f"{_several(names, 'workloads')} on {_several(machines, 'machines')}"
+
+
+def _several(names: Sequence[str], what: str) -> str:
+    return " and ".join(names) if len(names) <= 2 else f"{len(names)} {what}"
 
 
 def _comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,9 +114,8 @@ def _modules(result: Result, cycles: int) -> list[Segment]:
     for path, operator in zip(paths, result.operators, strict=True):
         if not begins or begins[-1][1] != path:
             begins.append((max(operator.start_cycle, begins[-1][0] if begins else 0), path))
-    ends = [begin for begin, _ in begins[1:]] + [cycles]
     found: list[Segment] = []
-    for index, ((begin, path), end) in enumerate(zip(begins, ends, strict=True)):
+    for index, ((begin, path), (end, _)) in enumerate(pairwise([*begins, (cycles, "")])):
         width = PLOT * (end - begin) / cycles
         title = f"{path}: {quantity((end - begin) / result.clock_hz, 's')}"
         fitting = (name for name in (path, path.rpartition(".")[2]) if width > 6.5 * len(name) + 4)

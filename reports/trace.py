@@ -18,7 +18,7 @@ from ..sim.result import Result
 from ..sim.spans import UNITS
 from .style import UNIT_LABELS
 
-__all__ = ["trace", "trace_text"]
+__all__ = ["microseconds", "trace", "trace_text"]
 
 SLICES = 200_000
 """Slices beyond which neighbours are drawn as one; the viewer gets slow with many more."""
@@ -114,7 +114,7 @@ def _events(process: int, result: Result, slices: tuple[Column, ...]) -> Iterato
     first, last = (
         np.rint(cycles * (1e9 / result.clock_hz)).astype(np.int64) for cycles in (start, end)
     )
-    begins, lengths = _microseconds(first), _microseconds(last - first)
+    begins, lengths = microseconds(first), microseconds(last - first)
     columns = (unit, kernel, begins, lengths, busy)
     rows = cast(
         "Iterable[tuple[int, int, float, float, int]]",
@@ -139,8 +139,12 @@ def _events(process: int, result: Result, slices: tuple[Column, ...]) -> Iterato
         }
 
 
-def _microseconds(nanoseconds: Column) -> NDArray[np.float64]:
-    """The least floats that times 1000, cut off, are the nanoseconds again."""
+def microseconds(nanoseconds: Column) -> NDArray[np.float64]:
+    """The least floats that times 1000, cut off, are the nanoseconds again.
+
+    >>> microseconds(np.array([1001])).item(), 1.001 * 1000
+    (1.0010000000000001, 1000.9999999999999)
+    """
     times = nanoseconds / 1000.0
     short = (times * 1000.0).astype(np.int64) < nanoseconds
     return np.where(short, np.nextafter(times, np.inf), times)

@@ -14,10 +14,10 @@ def quantity(value: float, unit: str = "") -> str:
 
     >>> quantity(0.00484790, "s"), quantity(4598882304, "MACs"), quantity(0, "J")
     ('4.85 ms', '4.60 GMACs', '0 J')
-    >>> quantity(999.96, "B/s"), quantity(12)
-    ('1.00 kB/s', '12.0')
+    >>> quantity(999.96, "B/s"), quantity(12.0), quantity(12, "B")
+    ('1.00 kB/s', '12.0', '12 B')
     """
-    if not value or not math.isfinite(value):
+    if not value or not math.isfinite(value) or (isinstance(value, int) and abs(value) < 1000):
         return f"{value:g} {unit}".rstrip()
     # Round first: 999.96 is 1.00 k, not 1000.
     rounded = float(f"{value:.2e}")
@@ -40,10 +40,14 @@ def percent(share: float) -> str:
 def ratio(value: float) -> str:
     """Write a factor.
 
-    >>> ratio(1.7376), ratio(151.2), ratio(float("nan"))
-    ('1.74x', '151x', '-')
+    >>> ratio(1.7376), ratio(151.2), ratio(0.5604), ratio(float("nan"))
+    ('1.74x', '151x', '0.56x', '-')
     """
-    return f"{_three_digits(value)}x" if math.isfinite(value) else "-"
+    return (
+        f"{_three_digits(value) if value >= 1 else f'{value:.2f}'}x"
+        if math.isfinite(value)
+        else "-"
+    )
 
 
 def plain(value: float) -> str:

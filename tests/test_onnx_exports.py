@@ -14,7 +14,7 @@ import pytest
 from tilewise.workloads.graph import Workload
 from tilewise.workloads.onnx_reader import read
 from tilewise.workloads.operator import Attention, Elementwise, MatMul, Normalization
-from tilewise.workloads.zoo import torch_vit
+from tilewise.workloads.zoo import torch_unet, torch_vit
 from tilewise.workloads.zoo.torch_vit import VitConfig
 from tilewise.workloads.zoo.vit import vit
 
@@ -71,6 +71,23 @@ def test_a_model_reads_the_same_whatever_its_opset(
         assert older.operators == newest.operators, opset
         assert older.symbols == newest.symbols
         assert older.parameters == newest.parameters
+
+
+@pytest.mark.slow
+def test_a_unet_reads_the_same_whatever_its_opset() -> None:
+    needed("diffusers")
+    config = dict(torch_unet.SD15_UNET) | {
+        "block_out_channels": (16, 16, 32, 32),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "cross_attention_dim": 12,
+        "attention_head_dim": 2,
+    }
+    old, new = (
+        read(torch_unet.export_unet(config, opset=opset).SerializeToString()) for opset in (18, 23)
+    )
+    assert old.operators == new.operators
+    assert old.constraints == new.constraints
 
 
 @pytest.mark.parametrize(

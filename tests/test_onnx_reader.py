@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper, parser
 
+from tilewise.workloads import zoo
 from tilewise.workloads.extent import evaluate, symbol
 from tilewise.workloads.graph import BindingError, Constraint, Symbol, Workload
+from tilewise.workloads.onnx_file import load
 from tilewise.workloads.onnx_reader import OnnxError, read
 from tilewise.workloads.operator import (
     Convolution,
@@ -353,6 +355,15 @@ def test_random_numbers_are_work_although_they_depend_on_no_input() -> None:
     assert [operator.name for operator in result.operators][:2] == [
         "RandomNormal", "RandomNormalLike",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_every_node_of_a_shipped_graph_is_work_or_free_for_a_reason(name: str) -> None:
+    proto, _ = load(Path(zoo.__file__).parent / "graphs" / f"{name}.onnx.gz")
+    result = zoo.load(name)
+    assert len(proto.graph.node) == len(result.operators) + len(result.free)
+    assert all(node.reason for node in result.free)
+    assert len({operator.name for operator in result.operators}) == len(result.operators)
 
 
 # Symbols and constraints

@@ -224,6 +224,19 @@ def test_what_only_resembles_an_activation_stays(body: str) -> None:
     assert "quickgelu" not in kinds(result)
 
 
+def test_names_are_numbered_as_if_nothing_had_been_written_out() -> None:
+    body = "s = Sigmoid(i)\n x = Mul(i, s)\n y = Mul(x, i)"
+    header = '<ir_version: 10, opset_import: ["": 21]>'
+    proto = parser.parse_model(f"{header}\ng (float[N] i) => (y) {{ {body} }}")
+    for node, name in zip(proto.graph.node, ("m/Sigmoid", "m/Mul", "m/Mul_2"), strict=True):
+        node.name = name
+    result = read(proto.SerializeToString())
+    assert [operator.name for operator in result.operators] == ["m/Silu", "m/Mul"]
+    assert [(node.name, node.reason) for node in result.free] == [
+        ("m/Sigmoid", "fused into m/Silu")
+    ]
+
+
 # Norms
 
 LAYER = (

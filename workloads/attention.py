@@ -7,35 +7,16 @@ elsewhere too, they must be stored, and the graph stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Set
 from dataclasses import dataclass
 
 from .extent import Size
-from .graph import Workload
 from .operator import Attention, Elementwise, MatMul, Operand, Operator, Softmax
-from .rewrite import Fusion, Surroundings, fused, path_of
+from .rewrite import Fusion, Surroundings, path_of
 
-__all__ = ["with_attention"]
+__all__ = ["written_out_attention"]
 
 _ON_SCORES = frozenset({"add", "sub", "mul", "div", "where", "tanh", "clip", "max"})
 """What may happen to scores between the first product and the softmax."""
-
-
-def with_attention(workload: Workload, crooked: Set[str] = frozenset()) -> Workload:
-    """The workload with every attention that is written out as one `Attention`.
-
-    Args:
-        workload: What to look through.
-        crooked: Matrix products that read their first operand across its rows; none of them is
-            the second product of an attention.
-    """
-
-    def find(around: Surroundings, operator: Operator) -> Fusion | None:
-        if not isinstance(operator, MatMul) or operator.name in crooked:
-            return None
-        return _attention(around, operator)
-
-    return fused(workload, find)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +28,10 @@ class _Scores:
     masks: tuple[Operand, ...] = ()
 
 
-def _attention(around: Surroundings, values: MatMul) -> Fusion | None:
+def written_out_attention(around: Surroundings, values: Operator) -> Fusion | None:
+    """The attention that ends with the product `values`, if one does: a `Finder`."""
+    if not isinstance(values, MatMul) or values.name in around.reading.crooked:
+        return None
     if values.weights or len(values.operands) != 2:
         return None
     softmax, guards = _softmax(around, values.operands[0])

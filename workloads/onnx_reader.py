@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnx
 
-from .attention import with_attention
+from .attention import written_out_attention
 from .extent import parse, symbol
 from .graph import FreeNode, Workload
 from .onnx_file import load
@@ -34,7 +34,8 @@ from .onnx_rules_products import RULES as PRODUCTS
 from .onnx_types import FLOATING
 from .onnx_values import contents
 from .operator import Operator
-from .patterns import with_patterns
+from .patterns import written_out_function
+from .rewrite import Reading, fused
 from .selectors import with_selectors
 
 __all__ = ["OnnxError", "read"]
@@ -53,6 +54,7 @@ _RULES: Mapping[str, Mapping[str, Callable[[Node], Result]]] = {
     "": _STANDARD,
     "com.microsoft": MICROSOFT,
 }
+_PATTERNS = (written_out_attention, written_out_function)
 _HANDED_ON = frozenset({"Identity", "Cast", "Dropout"})
 _ALWAYS_WORK = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"})
 
@@ -133,7 +135,8 @@ class _Reading:
             images=shape[0] if len(shape) > 1 else 1,
             notes=tuple(self.notes),
         )
-        return with_selectors(with_patterns(with_attention(workload, self.crooked), self.labels))
+        reading = Reading(labels=self.labels, crooked=self.crooked)
+        return with_selectors(fused(workload, _PATTERNS, reading))
 
     def _input(self, proto: onnx.ValueInfoProto) -> tuple[str, Shape]:
         kind = proto.type.tensor_type

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .extent import Size, product
-from .onnx_node import Node, Result
+from .onnx_node import Node, Result, free, view
 from .onnx_rules_movement import unknown
 from .onnx_rules_products import contraction
 from .operator import Elementwise, Reduction
@@ -30,7 +30,7 @@ def einsum(node: Node) -> Result:
             sizes[label] = size if known == 1 else known if size == 1 else node.same(known, size)
     shape = tuple(sizes[label] for label in out)
     if len(terms) == 1:
-        return _single(node, shape)
+        return _single(node, terms[0], out, shape)
     if len(terms) > 2:
         return unknown(node, (shape,))
     left, right = (list(dict.fromkeys(term)) for term in terms)
@@ -59,7 +59,9 @@ def einsum(node: Node) -> Result:
     )
 
 
-def _single(node: Node, shape: tuple[Size, ...]) -> Result:
+def _single(node: Node, term: list[str], out: list[str], shape: tuple[Size, ...]) -> Result:
+    if sorted(term) == sorted(out):
+        return free("layout: a transposition", view(node.tensor(), shape, straight=False))
     operator = Reduction(
         name=node.name,
         operands=node.operands,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from .extent import Size, product
-from .onnx_node import Node, Result, Tensor
+from .onnx_node import Node, Result, Tensor, free
 from .operator import Convolution, Elementwise, MatMul, Normalization, Softmax
 
 __all__ = ["MICROSOFT", "RULES"]
@@ -16,6 +16,8 @@ __all__ = ["MICROSOFT", "RULES"]
 def _elementwise(function: str, *, transcendental: bool = False) -> Callable[[Node], Result]:
     def rule(node: Node) -> Result:
         shape = node.broadcast(*(tensor.shape for tensor in node.present))
+        if _changes_nothing(node) and node.shape() == shape:
+            return free("it changes nothing", node.tensor())
         operator = Elementwise(
             name=node.name,
             operands=node.operands,
@@ -29,6 +31,11 @@ def _elementwise(function: str, *, transcendental: bool = False) -> Callable[[No
         return Result(outputs=(node.made(*shape, straight=straight),), operator=operator)
 
     return rule
+
+
+def _changes_nothing(node: Node) -> bool:
+    neutral = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1, "Pow": 1}.get(node.op_type)
+    return neutral is not None and node.known(1) == (neutral,)
 
 
 def _unary(function: str, *, transcendental: bool = False) -> Callable[[Node], Result]:
@@ -50,7 +57,7 @@ def _unary(function: str, *, transcendental: bool = False) -> Callable[[Node], R
     return rule
 
 
-_ADD = _elementwise("add")
+_ADD, _MUL = _elementwise("add"), _elementwise("mul")
 
 
 def _add(node: Node) -> Result:
@@ -69,6 +76,25 @@ def _add(node: Node) -> Result:
                 outputs=(node.tensor(index),), amended=amended, reason=f"the bias of {maker.name}"
             )
     return _ADD(node)
+
+
+def _mul(node: Node) -> Result:
+    """A product; part of the weights of the convolution just before it, where it is a scale."""
+    for index, maker in enumerate(node.makers):
+        if not isinstance(maker, Convolution) or len(maker.operands) > 1:
+            continue
+        scale = node.tensor(1 - index)
+        if scale.trained and _along(scale, maker.out_channels, axis=-1 - len(maker.kernel)):
+            return _multiplied_in(node, maker, index)
+    return _MUL(node)
+
+
+def _multiplied_in(node: Node, maker: Convolution, index: int = 0, *, bias: bool = False) -> Result:
+    return Result(
+        outputs=(node.tensor(index),),
+        amended=replace(maker, bias=maker.bias or bias),
+        reason=f"multiplied into the weights of {maker.name}, ahead of time",
+    )
 
 
 def _along(tensor: Tensor, size: Size, axis: int) -> bool:
@@ -160,11 +186,7 @@ def _instance_norm(node: Node) -> Result:
 def _batch_norm(node: Node) -> Result:
     maker = node.makers[0]
     if isinstance(maker, Convolution) and len(maker.operands) == 1:
-        return Result(
-            outputs=(node.tensor(),),
-            amended=replace(maker, bias=True),
-            reason=f"multiplied into the weights of {maker.name}, ahead of time",
-        )
+        return _multiplied_in(node, maker, bias=True)
     n, channels, *space = node.shape()
     return _norm(node, "batch", n * channels, product(space), node.trained(1, 2))
 
@@ -191,7 +213,7 @@ def _dynamic_quantize(node: Node) -> Result:
 
 
 _ARITHMETIC = (
-    "Sub Mul Div Pow Sum Mean Min Max Mod Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor "
+    "Sub Div Pow Sum Mean Min Max Mod Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor "
     "Where BitShift BitwiseAnd BitwiseOr BitwiseXor PRelu"
 )
 _UNARY = (
@@ -211,6 +233,7 @@ RULES: Mapping[str, Callable[[Node], Result]] = {
     **{f"Random{kind}": _random for kind in ("Normal", "Uniform", "NormalLike", "UniformLike")},
     "Bernoulli": _random,
     "Add": _add,
+    "Mul": _mul,
     "DynamicQuantizeLinear": _dynamic_quantize,
     "Swish": _unary("silu", transcendental=True),
     "Softmax": _softmax,

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from .graph import Workload
 from .operator import Elementwise, Normalization, Operand, Operator, Reduction
-from .rewrite import Fusion, Surroundings, fused, path_of
+from .rewrite import Fusion, Surroundings, path_of
 
-__all__ = ["with_patterns"]
+__all__ = ["written_out_function"]
 
 _ACTIVATIONS: Mapping[str, str] = {
     "erf mul scale scale shift": "Gelu",
@@ -53,13 +52,9 @@ _LONGEST = 9
 """Operators of the longest spelling."""
 
 
-def with_patterns(
-    workload: Workload, labels: Mapping[str, tuple[str, ...]] | None = None
-) -> Workload:
-    """The workload with every known spelling as one operator; see `Surroundings` for `labels`."""
-    return fused(
-        workload, lambda around, last: _spelled(around, last) or _affine(last, around), labels
-    )
+def written_out_function(around: Surroundings, last: Operator) -> Fusion | None:
+    """The activation or norm that ends with `last`, if one does: a `Finder`."""
+    return _spelled(around, last) or _affine(around, last)
 
 
 def _spelled(around: Surroundings, last: Operator) -> Fusion | None:
@@ -140,7 +135,7 @@ def _operation(operator: Operator) -> str:
     return _WITH_CONSTANT.get(operator.function, operator.function) if alone else operator.function
 
 
-def _affine(last: Operator, around: Surroundings) -> Fusion | None:
+def _affine(around: Surroundings, last: Operator) -> Fusion | None:
     """A norm and the scale or shift by trained numbers that follows it."""
     if not isinstance(last, Elementwise) or last.function not in ("mul", "add"):
         return None

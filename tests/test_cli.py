@@ -1,0 +1,377 @@
+"""The command line: what it prints and writes, and one line for whatever a user gets wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tilewise import __version__, cli
+from tilewise.arch import SystolicArray, machine_names
+from tilewise.sim.systolic import gemm_cycles
+from tilewise.workloads import zoo
+
+GPU = ("--on", "a100-80gb")  # the quickest machine to simulate
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def tilewise(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return Run(capsys)
+
+
+class Run:
+    """Runs a command line in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> Ended:
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(arguments)
+        assert isinstance(exit_.value.code, int)
+        captured = self._capsys.readouterr()
+        return Ended(exit_.value.code, captured.out, captured.err)
+
+
+def relu(shape: Sequence[int | str], *, op: str = "Relu", domain: str = "") -> bytes:
+    """A graph of one node."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node(op, ["x"], ["y"], name="only", domain=domain)],
+        "graph",
+        [value("x", TensorProto.FLOAT, shape)],
+        [value("y", TensorProto.FLOAT, shape)],
+    )
+    opsets = [helper.make_opsetid("", 20)]
+    opsets += [helper.make_opsetid(domain, 1)] if domain else []
+    model: onnx.ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    return bytes(model.SerializeToString())
+
+
+# --- what it does --------------------------------------------------------------------------------
+
+
+def test_run_prints_the_headline_numbers(tilewise: Run) -> None:
+    code, out, err = tilewise("run", "heatvit-deit-small", *GPU, "--bind", "kept_1=120")
+    assert (code, err) == (0, "")
+    assert "heatvit-deit-small on a100-80gb" in out
+    assert "kept_1=120, kept_2=69 (default), kept_3=48 (default)" in out
+    for word in ("latency", "utilization", "energy", "Where the time went", "blocks.11"):
+        assert word in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_run_lists_every_kernel_if_asked(tilewise: Run) -> None:
+    few, all_ = (tilewise("run", "deit-small", *GPU, *more).out for more in ((), ("--all",)))
+    assert "--all lists each" in few
+    assert len(all_.splitlines()) > 2 * len(few.splitlines())
+    assert "blocks.7.mlp.fc2/MatMul" in all_
+
+
+def test_one_bind_takes_several_pairs(tilewise: Run) -> None:
+    several = ("--bind", "kept_1=100", "kept_2=50", "kept_3=25")
+    each = [word for pair in several[1:] for word in ("--bind", pair)]
+    shown = [
+        tilewise("run", "heatvit-deit-small", *GPU, *bind, "--json", "-").out
+        for bind in (several, each)
+    ]
+    assert shown[0] == shown[1]
+    assert json.loads(shown[0])["bindings"] == {"kept_1": 100, "kept_2": 50, "kept_3": 25}
+
+
+def test_json_on_stdout_is_alone_there(tilewise: Run) -> None:
+    code, out, err = tilewise("run", "deit-small", *GPU, "--batch", "2", "--json", "-")
+    values = json.loads(out, parse_constant=pytest.fail)
+    assert code == 0
+    assert (values["workload"], values["machine"], values["batch"]) == (
+        "deit-small", "a100-80gb", 2,
+    )  # fmt: skip
+    assert values["macs"] == 2 * 4598882304
+    assert "deit-small on a100-80gb" in err
+
+
+def test_every_output_is_written(tilewise: Run, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.json", "a.html", "a.trace")]
+    options = [word for path in paths for word in (f"--{path.suffix[1:]}", str(path))]
+    code, out, _ = tilewise("run", "deit-small", *GPU, *options)
+    assert code == 0
+    assert out.count("wrote ") == 3
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert json.loads(paths[0].read_text())["version"] == __version__
+    assert paths[1].read_text().startswith("<!DOCTYPE html>")
+    assert json.loads(paths[2].read_text())["traceEvents"]
+
+
+def test_compare_puts_the_speed_up_beside_the_macs(tilewise: Run) -> None:
+    arguments = ("compare", "deit-small", "heatvit-deit-small", "--on", "edge-32x32")
+    code, out, err = tilewise(*arguments, "--bind", "kept_1=100", "--json", "c.json")
+    assert (code, err) == (0, "")
+    assert re.search(r"heatvit-deit-small on edge-32x32: MACs \d\.\d\dx fewer, latency \d", out)
+    values = json.loads(Path("c.json").read_text())
+    assert [result["workload"] for result in values["results"]] == list(arguments[1:3])
+    assert values["comparison"][0]["speed_up"] == 1
+    assert values["comparison"][1]["mac_ratio"] > 1
+
+
+def test_demo_shows_every_workload_on_arrays_and_a_gpu(
+    tilewise: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_DEMO_MACHINES", ("a100-80gb", "h200"))  # quick ones
+    code, out, err = tilewise("demo")
+    assert (code, err) == (0, "")
+    for name in (*zoo.names(), "a100-80gb", "h200"):
+        assert re.search(rf"^ *{name}", out, re.MULTILINE)
+    assert out.count("MACs 1.74x fewer") == 2
+    assert max(map(len, out.splitlines())) <= 80
+    page = (tmp_path / "tilewise-demo.html").read_text()
+    assert page.count("<section>") == 6
+    assert len(page) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "array"),
+    [
+        ((), SystolicArray(rows=32, cols=32)),
+        (
+            ("--array", "16x8", "--dataflow", "os", "--overlap", "scale-sim"),
+            SystolicArray(rows=16, cols=8, dataflow="os", overlap="scale-sim"),
+        ),
+    ],
+)
+def test_gemm_takes_m_n_k_in_this_order(
+    tilewise: Run, options: tuple[str, ...], array: SystolicArray
+) -> None:
+    code, out, err = tilewise("gemm", "197", "1536", "384", *options, "--json", "-")
+    values = json.loads(out)
+    assert code == 0
+    assert values["cycles"] == gemm_cycles(array, 197, 384, 1536)
+    assert (values["m"], values["n"], values["k"]) == (197, 1536, 384)
+    assert values["overlap"] == array.overlap
+    assert 0 < values["utilization"] <= 1
+    assert "(197 x 384) @ (384 x 1536)" in err
+
+
+def test_list_and_show_know_everything_that_is_shipped(tilewise: Run) -> None:
+    assert all(name in tilewise("list", "workloads").out for name in zoo.names())
+    assert all(name in tilewise("list", "machines").out for name in machine_names())
+    for name in (*zoo.names(), *machine_names()):
+        code, out, err = tilewise("show", name)
+        assert (code, err) == (0, "")
+        assert name in out
+        assert max(map(len, out.splitlines())) <= 80
+    assert re.search(r"kept_2 +0 +kept_1 +69", tilewise("show", "heatvit-deit-small").out)
+
+
+def test_a_graph_of_the_user_runs_once_its_symbols_are_bound(tilewise: Run) -> None:
+    Path("mine.onnx").write_bytes(relu(["n", 4]))
+    Path("mine.onnx.gz").write_bytes(gzip.compress(relu(["n", 4])))
+    for name in ("mine.onnx", "mine.onnx.gz", "./mine.onnx"):
+        assert tilewise("run", name, *GPU, "--bind", "n=3").code == 0
+    code, _, err = tilewise("run", "mine.onnx", *GPU)
+    assert code == 2
+    assert re.fullmatch(r"tilewise: .*\bn\b.*bind it, for example n=1\n", err)
+    assert "to be bound" in tilewise("show", "mine.onnx").out
+
+
+def test_an_operation_that_is_unknown_is_a_warning(tilewise: Run) -> None:
+    Path("odd.onnx").write_bytes(relu([2, 4], op="Frobnicate", domain="com.example"))
+    code, out, err = tilewise("run", "odd.onnx", *GPU)
+    assert code == 0
+    assert "odd on a100-80gb" in out
+    assert re.fullmatch(r"tilewise: warning: only: com\.example\.Frobnicate .*\n", err)
+
+
+def test_version_and_help(tilewise: Run) -> None:
+    assert tilewise("--version") == (0, f"tilewise {__version__}\n", "")
+    for arguments in ((), ("--help",), ("run", "-h")):
+        code, out, err = tilewise(*arguments)
+        assert (code, err) == (0, "")
+        assert "Usage: tilewise" in out
+
+
+# --- what a user can get wrong -------------------------------------------------------------------
+
+RUN = ("run", "deit-small", *GPU)
+PRUNED = ("run", "heatvit-deit-small", *GPU)
+
+WRONG: list[tuple[tuple[str, ...], str]] = [
+    # the workload
+    (("run", "missing.onnx", *GPU), r"missing\.onnx: there is no such file"),
+    (("run", "garbage.onnx", *GPU), r"garbage\.onnx is not an ONNX model"),
+    (("run", "truncated.onnx", *GPU), r"truncated\.onnx is not an ONNX model, or is cut off"),
+    (("run", "truncated.onnx.gz", *GPU), r"truncated\.onnx\.gz is a gzip file that is cut off"),
+    (("run", "empty.onnx", *GPU), r"empty\.onnx is empty"),
+    (("run", "folder", *GPU), r"folder is a directory"),
+    (("run", "./deit-small", *GPU), r"deit-small: there is no such file"),
+    (("run", "deit-smal", *GPU), r"did you mean deit-small\?"),
+    (("run", "mine.onnx", *GPU), r"needs a value for n"),
+    (("compare", "deit-small", "sd15", *GPU), r"did you mean sd15-unet\?"),
+    # the machine
+    (("run", "deit-small", "--on", "a100"), r"nearest is a100-80gb"),
+    (("run", "deit-small", "--on", "missing.yaml"), r"missing\.yaml: wanted a YAML file"),
+    (("run", "deit-small", "--on", "zero.yaml"), r"zero\.yaml:\d+: array\.rows: wanted more than"),
+    (("run", "deit-small", "--on", "odd.yaml"), r"odd\.yaml:\d+: array\.rowz: unknown key"),
+    (("run", "deit-small", "--on", "lacking.yaml"), r"lacking\.yaml:\d+: array\.rows: missing"),
+    (("run", "deit-small", "--on", "tiny.yaml"), r"buffer"),
+    # the binding
+    ((*RUN, "--bind", "kept_1=3"), r"no symbol kept_1; it has batch"),
+    ((*PRUNED, "--bind", "kept_1=197"), r"kept_1=197 is out of range: .* at most 196"),
+    ((*PRUNED, "--bind", "kept_1=100", "kept_2=101"), r"kept_2=101 .* at most kept_1 = 100"),
+    ((*PRUNED, "--bind", "kept_1=-1"), r"kept_1=-1 is out of range: .* at least 0"),
+    ((*PRUNED, "--bind", "kept_1=many"), r"--bind kept_1=many: wanted .* whole number"),
+    ((*PRUNED, "--bind", "kept_1=1.5"), r"--bind kept_1=1\.5: wanted .* whole number"),
+    ((*PRUNED, "--bind", "kept_1"), r"--bind kept_1: wanted a name and a whole number"),
+    ((*PRUNED, "--bind", "=3"), r"--bind =3: wanted a name"),
+    ((*PRUNED, "--bind", "kept_1=1", "kept_1=2"), r"kept_1 is already bound to 1"),
+    (("compare", "deit-small", "heatvit-deit-small", *GPU, "--bind", "x=1"), r"no symbol x"),
+    # the format and the batch
+    ((*RUN, "--format", "int9"), r"int9"),
+    ((*RUN, "--format", "fp8"), r"wanted one of .*fp16.*got 'fp8'"),
+    ((*RUN, "--batch", "0"), r"batch=0 is out of range"),
+    ((*RUN, "--batch", "two"), r"--batch.*valid integer"),
+    # the outputs
+    ((*RUN, "--json", "folder"), r"folder cannot be written: it is a folder"),
+    ((*RUN, "--html", "missing/a.html"), r"cannot be written: there is no folder"),
+    ((*RUN, "--trace", "/proc/a.json"), r"/proc/a\.json cannot be written"),
+    ((*RUN, "--json", "same", "--html", "same"), r"two outputs"),
+    (("demo", "--html", "folder"), r"folder cannot be written"),
+    # the closed form
+    (("gemm", "1", "1", "1", "--array", "32xx32"), r"--array 32xx32: wanted rows x columns"),
+    (("gemm", "1", "1", "1", "--array", "0x32"), r"--array 0x32: .* at least 1"),
+    (("gemm", "1", "1", "1", "--dataflow", "xs"), r"--dataflow xs: wanted one of ws"),
+    (("gemm", "1", "1", "1", "--overlap", "pe-drain"), r"--overlap pe-drain: .* --dataflow ws"),
+    (("gemm", "0", "1", "1"), r"'m'.*greater than or equal to 1|0 is not in the range"),
+    (("gemm", "1", "x", "1"), r"'n'.*valid integer"),
+    # the command
+    (("rnu", "deit-small"), r"No such command 'rnu'.*'run'"),
+    (("run", "deit-small"), r"Missing option '--on'"),
+    ((*RUN, "--jsn", "x"), r"No such option: --jsn.*--json"),
+    (("run",), r"Missing argument"),
+    (("demo", "more"), r"unexpected extra argument"),
+    (("list", "machine"), r"wanted workloads or machines; did you mean machines\?"),
+    (("show", "edge32"), r"no such workload or machine; did you mean edge-32x32\?"),
+]
+
+MACHINE = """\
+kind: accelerator
+name: mine
+clock_hz: 1e9
+array: {rows: 16, cols: 16}
+buffers: {input_bytes: 65536, weight_bytes: 65536, output_bytes: 65536, accumulator_bytes: 65536}
+dram: {kind: ddr4, bytes_per_s: 19.2e9, latency_s: 1e-7, setup_cycles: 10}
+vector: {lanes: 16}
+host: {round_trip_s: 0}
+energy: horowitz-45nm
+"""
+
+
+@pytest.fixture
+def wrong_files(tilewise: Run) -> None:
+    whole = relu(["n", 4])
+    Path("mine.onnx").write_bytes(whole)
+    Path("garbage.onnx").write_bytes(b"garbage")
+    Path("empty.onnx").touch()
+    Path("truncated.onnx").write_bytes(whole[: len(whole) // 2])
+    Path("truncated.onnx.gz").write_bytes(gzip.compress(whole)[:40])
+    Path("folder").mkdir()
+    Path("zero.yaml").write_text(MACHINE.replace("rows: 16", "rows: 0"))
+    Path("odd.yaml").write_text(MACHINE.replace("rows: 16", "rowz: 16"))
+    Path("lacking.yaml").write_text(MACHINE.replace("rows: 16, ", ""))
+    Path("tiny.yaml").write_text(MACHINE.replace("_bytes: 65536", "_bytes: 2"))
+
+
+@pytest.mark.usefixtures("wrong_files")
+@pytest.mark.parametrize(
+    ("arguments", "expected"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG]
+)
+def test_a_mistake_is_one_line_and_code_2(
+    tilewise: Run, arguments: tuple[str, ...], expected: str
+) -> None:
+    output = Path("kept.json")
+    output.write_text("whole")
+    if arguments[0] in ("run", "compare", "gemm") and "--json" not in arguments:
+        arguments = (*arguments, "--json", str(output))
+    before = sorted(Path().iterdir())
+    code, out, err = tilewise(*arguments)
+    assert code == 2
+    assert out == ""
+    assert re.fullmatch(r"tilewise: [^\n]+\n", err), err
+    assert "Traceback" not in err
+    assert re.search(expected, err), err
+    assert output.read_text() == "whole"
+    assert sorted(Path().iterdir()) == before, "nothing half-written is left"
+
+
+def test_an_output_is_refused_before_the_work_begins(
+    tilewise: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tilewise.sim.simulate.simulate", pytest.fail)
+    assert tilewise(*RUN, "--html", "missing/a.html").code == 2
+
+
+def test_a_mistake_of_ours_shows_itself(tilewise: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr("tilewise.sim.simulate.simulate", broken)
+    with pytest.raises(RuntimeError, match="ours"):
+        cli.main(RUN)
+
+
+def test_an_interrupt_ends_quietly(tilewise: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tilewise.sim.simulate.simulate", interrupted)
+    assert tilewise(*RUN, "--json", "out.json") == (130, "", "")
+    assert not list(Path().iterdir())
+
+
+# --- as a process --------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tilewise", *arguments]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, tilewise.cli; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    heavy = {"numpy", "pandas", "onnx", "matplotlib", "simpy", "pydantic", "jinja2", "scipy"}
+    assert not heavy & set(loaded)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    running = subprocess.Popen(
+        command("show", "edge-32x32"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert running.stdout
+    assert running.stderr
+    running.stdout.close()
+    errors = running.stderr.read()
+    running.stderr.close()
+    running.wait()
+    assert (running.returncode, errors) == (1, b"")

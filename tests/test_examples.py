@@ -1,0 +1,96 @@
+"""Every example is a test: those in docstrings, and every block of code in the documents.
+
+The blocks of a document run from top to bottom in an empty folder: Python in one namespace, and of
+the shell blocks each line that starts with `tilewise`.
+"""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("**/*.md"))]
+PACKAGES = ("tilewise.arch", "tilewise.workloads", "tilewise.sim", "tilewise.reports")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def modules() -> list[str]:
+    found = ["tilewise", *sorted(f"tilewise.{path.stem}" for path in REPOSITORY.glob("[!_]*.py"))]
+    for name in PACKAGES:
+        package = importlib.import_module(name)
+        found += [name, *(m.name for m in pkgutil.walk_packages(package.__path__, f"{name}."))]
+    return found
+
+
+class Block(NamedTuple):
+    """A block of code: its language, the line before its first, and its text."""
+
+    language: str
+    line: int
+    text: str
+
+    @property
+    def commands(self) -> Iterator[str]:
+        """The `tilewise` lines of a shell block, continuations joined, prompts taken off."""
+        for line in self.text.replace("\\\n", " ").splitlines():
+            command = line.removeprefix("$ ")
+            if command.startswith("tilewise "):
+                yield command
+
+
+def blocks(document: str) -> list[Block]:
+    """The fenced blocks of a document that have a language."""
+    return [
+        Block(match[1], document.count("\n", 0, match.start(2)), match[2])
+        for match in BLOCK.finditer(document)
+    ]
+
+
+def run_command(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a line as bash does, with `tilewise` of this environment."""
+    here = f'tilewise() {{ "{sys.executable}" -m tilewise "$@"; }}'
+    return subprocess.run(
+        ["bash", "-c", f"set -euo pipefail\n{here}\n{command}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", modules())
+def test_the_examples_of_a_module_say_what_it_does(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_the_blocks_of_a_document_run_from_top_to_bottom(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for language, line, text in blocks(path.read_text()):
+        match language:
+            case "python":  # shifted down, so that a traceback shows the document's lines
+                exec(compile("\n" * line + text, path, "exec"), namespace)
+            case "sh" | "console":
+                for command in Block(language, line, text).commands:
+                    done = run_command(command, tmp_path)
+                    assert done.returncode == 0, f"{path.name}, {command}: {done.stderr}"
+            case _:
+                pass
+
+
+def test_blocks_are_found_with_their_lines_and_commands_without_prompts() -> None:
+    document = "x\n```python\na = 1\n```\n```sh\n$ tilewise run a \\\n  --on b\nmake test\n```\n"
+    python, shell = blocks(document)
+    assert python == Block("python", 2, "a = 1\n")
+    assert list(shell.commands) == ["tilewise run a    --on b"]

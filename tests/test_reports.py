@@ -1,0 +1,407 @@
+"""Readings of results say what the results say, and files appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import RenderableType
+
+from tilewise.arch import load_machine, machine_names, sources
+from tilewise.reports.compare import compare
+from tilewise.reports.files import OutputError, check_writable, json_text, write_text
+from tilewise.reports.groups import by_kernel, by_module, slowest
+from tilewise.reports.html import html_text
+from tilewise.reports.show import machine_view, workload_view
+from tilewise.reports.style import CAUSE_COLORS, ENERGY_COLORS, UNIT_COLORS
+from tilewise.reports.table import as_text, comparison_view, result_view
+from tilewise.reports.trace import microseconds, trace, trace_text
+from tilewise.reports.units import quantity
+from tilewise.sim.losses import CAUSES
+from tilewise.sim.result import Result
+from tilewise.sim.simulate import simulate
+from tilewise.sim.spans import UNITS
+from tilewise.workloads import vit
+
+MACHINES = ("edge-32x32", "a100-80gb")
+
+
+@cache
+def small(machine: str = "edge-32x32", selectors: tuple[int, ...] = (), batch: int = 1) -> Result:
+    """A ViT of two blocks and 50 tokens, dense or with half its tokens dropped after the first."""
+    workload = vit(depth=2, embed=64, heads=2, image=112, selectors=selectors)
+    bind = {"kept_1": 25} if selectors else {}
+    return simulate(workload, load_machine(machine), bind=bind, batch=batch)
+
+
+def slices(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    return (event for event in document["traceEvents"] if event["ph"] == "X")
+
+
+def nanoseconds(microseconds: float) -> int:
+    """As the viewers read a time: cut off, not rounded."""
+    return int(microseconds * 1000.0)
+
+
+# --- comparisons ---------------------------------------------------------------------------------
+
+
+def test_a_comparison_divides_the_base_by_the_result() -> None:
+    dense, pruned = small(), small(selectors=(1,))
+    comparison = compare(dense, pruned)
+    base, gain = comparison.gains
+    assert (base.speed_up, base.mac_ratio, base.energy_ratio) == (1, 1, 1)
+    assert gain.speed_up == dense.latency_s / pruned.latency_s
+    assert gain.mac_ratio == dense.macs / pruned.macs > 1
+    assert gain.energy_ratio == pytest.approx(dense.energy_j / pruned.energy_j)
+    assert gain.realized == gain.speed_up / gain.mac_ratio
+    frame = comparison.frame()
+    assert list(frame["speed_up"]) == [1, gain.speed_up]
+    assert list(frame["mac_ratio"]) == [1, gain.mac_ratio]
+
+
+def test_a_comparison_counts_by_the_image() -> None:
+    one, four = small("a100-80gb"), small("a100-80gb", batch=4)
+    gain = compare(one, four).gains[1]
+    assert gain.mac_ratio == 1
+    assert gain.speed_up == pytest.approx(4 * one.latency_s / four.latency_s)
+
+
+def test_a_sentence_puts_the_speed_up_beside_the_macs() -> None:
+    slower = replace(small(), cycles=2 * small().cycles)
+    assert compare(small(), slower).sentences == (
+        "vit on edge-32x32: MACs 1.00x fewer, latency 2.00x more",
+    )
+
+
+def test_a_ratio_without_meaning_is_no_number_in_json() -> None:
+    nothing = replace(small(), macs=0)
+    assert compare(small(), nothing).as_dicts()[1]["mac_ratio"] is None
+    assert "not comparable" in compare(small(), nothing).sentences[0]
+    json_text(compare(small(), nothing).as_dicts())
+
+
+def test_a_comparison_prints_as_its_table() -> None:
+    text = str(compare(small(), small(selectors=(1,))))
+    assert "speed" not in text
+    assert "edge-32x32" in text
+    assert re.search(r"vit .* \d\.\d\dx", text)
+    assert len(repr(compare(small()))) < 100, "a prompt echoes the repr"
+
+
+def test_a_comparison_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        compare()
+
+
+# --- rows and tables -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_rows_of_a_run_add_up_to_the_run(machine: str) -> None:
+    result = small(machine)
+    for rows in (by_kernel(result), by_module(result, 6), slowest(result, 3)):
+        assert math.isclose(sum(row.time_s for row in rows), result.latency_s)
+        assert sum(row.macs for row in rows) == result.macs
+        assert sum(row.dram_bytes for row in rows) == result.dram_bytes
+        assert math.isclose(sum(row.energy_j for row in rows), result.energy_j)
+        assert sum(row.kernels for row in rows) == len(result.operators)
+
+
+@pytest.mark.parametrize("limit", range(1, 30))
+def test_modules_are_never_more_than_asked_for(limit: int) -> None:
+    assert len(by_module(small(), limit)) <= max(limit, 2)
+
+
+def test_names_without_a_path_fall_back_to_the_slowest_kernels() -> None:
+    kernels = tuple(
+        replace(kernel, name=f"node_{index}") for index, kernel in enumerate(small().operators)
+    )
+    rows = by_module(replace(small(), operators=kernels), 5)
+    assert len(rows) == 5
+    assert rows[-1].name == f"{len(kernels) - 4} other kernels"
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("all_kernels", [False, True])
+def test_a_result_fits_the_terminal(machine: str, width: int, all_kernels: bool) -> None:
+    result = small(machine, (1,))
+    text = as_text(result_view(result, width=width, all_kernels=all_kernels), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert quantity(result.latency_s, "s") in text
+    assert quantity(result.energy_j, "J") in text
+    assert result.config_hash[:12] in text
+    assert max(line.count("…") for line in text.splitlines()) <= 1, "only names are cut"
+
+
+def test_a_default_is_told_from_what_the_user_bound() -> None:
+    text = as_text(result_view(small(selectors=(1,)), given={"kept_1"}))
+    assert "kept_1=25\n" in re.sub(" +\n", "\n", text)
+    assert "batch=1 (default)" in as_text(result_view(small()))
+
+
+def test_every_cause_unit_and_component_has_a_look_of_its_own() -> None:
+    assert tuple(CAUSE_COLORS) == CAUSES
+    assert tuple(UNIT_COLORS) == UNITS
+    assert len(set(CAUSE_COLORS.values())) == len(CAUSES)
+    for machine in MACHINES:
+        assert set(small(machine).energy_by_component_j) <= set(ENERGY_COLORS)
+
+
+@pytest.mark.parametrize("name", machine_names())
+def test_every_number_of_a_machine_is_shown_with_its_source(name: str) -> None:
+    text = as_text(machine_view(load_machine(name), sources(name)), 200)
+    assert "not stated" not in text
+    assert "clock_hz" in text
+    assert "Hz" in text
+
+
+def test_a_workload_is_shown_with_its_symbols() -> None:
+    workload = vit(depth=2, embed=64, heads=2, image=112, selectors=(1,))
+    text = as_text(workload_view(workload))
+    assert re.search(r"kept_1 +0 +49 +to be bound", text)
+    bound = as_text(workload_view(workload.with_defaults({"kept_1": 25})))
+    assert f"{small(selectors=(1,)).macs:,}" in bound
+
+
+@given(st.floats(1e-11, 1e14))
+def test_a_quantity_keeps_three_digits(value: float) -> None:
+    number, prefixed = quantity(value, "s").split()
+    scale = {"p": -12, "n": -9, "µ": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12}
+    assert len(number.replace(".", "")) == 3
+    read = float(number) * 10.0 ** scale[prefixed.removesuffix("s")]
+    assert read == pytest.approx(value, rel=6e-3)
+
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_json_holds_every_key_and_no_nan(machine: str) -> None:
+    keys = "version workload machine format batch bindings config_hash seed cycles latency_s "
+    keys += "latency_per_image_s images_per_s energy_j utilization macs macs_without_attention "
+    keys += "parameters losses operators"
+    values = json.loads(json_text(small(machine).as_dict()), parse_constant=pytest.fail)
+    assert set(keys.split()) <= set(values)
+    assert list(values["losses"]) == list(CAUSES)
+    operator = values["operators"][0]
+    assert {"name", "kind", "macs", "start_cycle", "end_cycle", "dram_bytes"} <= set(operator)
+    assert "utilization" in operator
+    with pytest.raises(ValueError, match="Out of range float"):
+        json_text({"utilization": math.nan})
+
+
+# --- traces --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_slices_of_a_track_never_overlap_and_last_as_long_as_the_spans(machine: str) -> None:
+    result = small(machine)
+    document = json.loads(trace_text(result), parse_constant=pytest.fail)
+    tracks: dict[int, list[dict[str, Any]]] = {}
+    for event in slices(document):
+        tracks.setdefault(event["tid"], []).append(event)
+    assert tracks
+    for track, events in tracks.items():
+        ends = 0
+        for event in sorted(events, key=lambda event: event["ts"]):
+            begin, length = nanoseconds(event["ts"]), nanoseconds(event["dur"])
+            assert begin >= ends, "the viewer would drop the slice, or nest it"
+            ends = begin + length
+        spans = result.spans.of_unit(UNITS[track - 1])
+        cycles = int((spans.end - spans.start).sum())
+        assert sum(event["args"]["busy_cycles"] for event in events) == cycles
+        seconds = sum(nanoseconds(event["dur"]) for event in events) * 1e-9
+        assert seconds == pytest.approx(cycles / result.clock_hz, abs=1e-9 * len(events))
+
+
+def test_tracks_are_units_and_slices_are_kernels() -> None:
+    document = trace(small(), small("a100-80gb"))
+    events = document["traceEvents"]
+    processes = [event["args"]["name"] for event in events if event["name"] == "process_name"]
+    assert processes == ["vit on edge-32x32", "vit on a100-80gb"]
+    tracks = {event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    assert {"load weights", "arrays", "vector unit", "store"} <= tracks
+    names = {event["name"] for event in slices(document) if event["pid"] == 1}
+    assert names == {operator.name for operator in small().operators}
+    slice_ = next(slices(document))
+    assert {"ts", "dur", "pid", "tid", "cat", "args"} <= set(slice_)
+    assert {"mapping", "macs", "dram_bytes"} <= set(slice_["args"])
+
+
+def test_a_long_trace_is_merged_and_says_so() -> None:
+    whole = trace(small())
+    count = len(list(slices(whole)))
+    assert not any("merged" in facts for facts in whole["metadata"].values())
+    for limit in (count - 1, count // 2):
+        merged = trace(small(), limit=limit)
+        assert len(list(slices(merged))) <= limit
+        assert all("drawn as one" in facts["merged"] for facts in merged["metadata"].values())
+        busy = [sum(e["args"]["busy_cycles"] for e in slices(d)) for d in (whole, merged)]
+        assert busy[0] == busy[1]
+
+
+@given(st.lists(st.integers(0, 10**15), min_size=1))
+def test_a_time_is_read_back_to_the_nanosecond(times: list[int]) -> None:
+    written = microseconds(np.array(times, dtype=np.int64))
+    read = json.loads(json.dumps(written.tolist()))
+    assert [nanoseconds(time) for time in read] == times
+
+
+# --- HTML ----------------------------------------------------------------------------------------
+
+
+class _Page(HTMLParser):
+    """Every tag with its attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_the_report_is_one_file_that_fetches_nothing() -> None:
+    text = html_text([compare(small(), small(selectors=(1,))), compare(small("a100-80gb"))])
+    page = _Page(text)
+    fetching = {"src", "href", "srcset", "data", "xlink:href", "action", "poster"}
+    assert not [attributes for _, attributes in page.tags if fetching & set(attributes)]
+    assert not {"link", "iframe", "img", "object", "embed", "base"} & {tag for tag, _ in page.tags}
+    assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttp", text)
+
+
+def test_the_report_shows_headers_comparison_losses_energy_timeline_and_operators() -> None:
+    dense, pruned = small(), small(selectors=(1,))
+    page = _Page(html_text([compare(dense, pruned)]))
+    words = " ".join(page.words)
+    for heading in ("What was gained", "Where the time went", "Energy by component", "Timeline"):
+        assert heading in words
+    assert compare(dense, pruned).sentences[0] in words
+    assert dense.config_hash[:12] in words
+    assert quantity(pruned.latency_s, "s") in words
+    assert "time in" in words
+    rows = sum(tag == "tr" for tag, _ in page.tags)
+    assert rows > len(dense.operators) + len(pruned.operators)
+
+
+def test_the_report_escapes_the_names_of_a_foreign_graph() -> None:
+    hostile = "<script>alert(1)</script>"
+    kernels = tuple(replace(kernel, name=f"{hostile}/x") for kernel in small().operators)
+    result = replace(small(), workload=hostile, operators=kernels, notes=(hostile,))
+    page = _Page(html_text([compare(result)]))
+    assert sum(tag == "script" for tag, _ in page.tags) == 1, "the report's own"
+
+
+def test_a_run_without_work_can_be_reported() -> None:
+    no_spans = small().spans.where(np.zeros(len(small().spans), dtype=bool))
+    empty = replace(small(), operators=(), cycles=0, spans=no_spans)
+    html_text([compare(empty, empty)])
+    trace_text(empty)
+    views: list[RenderableType] = [result_view(empty), comparison_view([compare(empty, empty)])]
+    for view in views:
+        as_text(view)
+    json_text(empty.as_dict())
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_and_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    path.write_text("old")
+    path.chmod(0o640)
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert list(tmp_path.iterdir()) == [path], "nothing is left beside it"
+
+
+def test_a_failed_write_leaves_the_old_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.json"
+    path.write_text("old")
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    link.symlink_to(target)
+    write_text(link, "text")
+    assert link.is_symlink()
+    assert target.read_text() == "text"
+
+
+def test_a_device_is_written_to_and_not_replaced() -> None:
+    check_writable([Path(os.devnull)])
+    write_text(Path(os.devnull), "text")
+    assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing/out.json", "there is no folder"),
+        (".", "it is a folder"),
+        ("file/out.json", "there is no folder"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_what_cannot_be_written_is_known_before_the_work(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=reason):
+        check_writable([tmp_path / name])
+
+
+def test_two_outputs_need_two_files(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="two outputs"):
+        check_writable([tmp_path / "a", tmp_path / "." / "a"])
+
+
+def test_a_protected_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.json"
+    path.touch()
+
+    def no(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(os, "access", no)  # to root every file is open
+    with pytest.raises(OutputError, match="write-protected"):
+        check_writable([path])
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(link)
+    with pytest.raises(OutputError, match="cannot be written"):
+        check_writable([link])
