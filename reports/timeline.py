@@ -51,13 +51,14 @@ def timeline(result: Result) -> Timeline:
     """Every unit's busy share in each of some hundred stretches of the run."""
     cycles = max(result.cycles, 1)
     edges = np.linspace(0.0, float(cycles), _BINS + 1)
+    spans = result.spans.expanded()
     tracks: list[Track] = []
     y = _STRIP + 10
     for unit in UNITS:
-        spans = result.spans.of_unit(unit)
-        if not len(spans):
+        of_unit = spans.is_of(unit)
+        if not of_unit.any():
             continue
-        busy = _busy_before(edges, spans.start, np.minimum(spans.end, cycles))
+        busy = _busy_before(edges, spans.start[of_unit], np.minimum(spans.end, cycles)[of_unit])
         shares = np.diff(busy) / np.diff(edges)
         tracks.append(
             Track(

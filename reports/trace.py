@@ -84,7 +84,7 @@ def _facts(result: Result, gap: int) -> dict[str, Any]:
 
 def _slices(result: Result, limit: int) -> tuple[int, tuple[Column, ...]]:
     """The gap that was merged over (-1 for none), and unit, kernel, start, end, busy cycles."""
-    spans = result.spans
+    spans = result.spans.expanded()
     order = np.lexsort((spans.end, spans.start, spans.unit))
     order = order[spans.end[order] > spans.start[order]]
     slices: tuple[Column, ...] = (

@@ -11,24 +11,28 @@ transfer holds the bus for its set-up and its bytes; latency comes on top and is
 
 With the mapping fixed this is a max-plus linear system: every start is a maximum of earlier ends.
 Hence no faster part ever makes it slower.  The engine records spans and nothing else.
+
+Where tiles repeat it jumps (see `steady.py`): it compares the state in which iterations of a loop
+reach the unit that leads the kernel, and skips what is bound to repeat.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from itertools import tee
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import simpy
 
 from ..arch import Accelerator
-from .program import Program, Tile, tiles
-from .spans import UNITS, Spans
+from .program import Loop, Node, Program, Tile
+from .spans import UNITS, Row, Spans
+from .steady import Frame, Repeat
 
 __all__ = ["Bus", "run"]
 
 _WEIGHTS, _INPUTS, _ARRAY, _VECTOR, _STORE, _HOST = range(len(UNITS))
+_UNDER_WAY = 32  # tiles that may be begun and not over; assumed, and rarely what limits
 _AHEAD = 2  # tiles whose loads stand before the store of the one that computes
 
 _Process: TypeAlias = Generator[simpy.Event, None, None]
@@ -51,32 +55,65 @@ class Bus:
 class _Flight:
     """A tile on its way through the units, with the events at which they hand it on."""
 
-    __slots__ = ("finished", "first", "inputs", "kernel", "last", "result", "tile", "weights")
+    __slots__ = (
+        "finished", "first", "inputs", "inputs_at", "kernel", "last", "number", "opens", "over",
+        "result", "result_at", "started", "stored_at", "tile", "vector_at", "weights", "weights_at",
+    )  # fmt: skip
 
-    def __init__(self, env: simpy.Environment, kernel: int, tile: Tile, first: bool, last: bool):
+    def __init__(self, env: simpy.Environment, kernel: int, step: _Step, number: int, last: bool):
+        tile = step.tile
         self.kernel = kernel
         self.tile = tile
-        self.first = first
+        self.opens = step.opens
+        self.number = number
+        self.first = step.first
         self.last = last
         self.weights = simpy.Event(env) if tile.weight_bytes else None
         self.inputs = simpy.Event(env) if tile.input_bytes else None
         self.result = simpy.Event(env) if tile.work and tile.vector_cycles is not None else None
         self.finished = simpy.Event(env)  # the vector unit is done with it
+        # When what has begun will be there, for comparing states; None before it begins.
+        self.weights_at: int | None = None
+        self.inputs_at: int | None = None
+        self.result_at: int | None = None
+        self.vector_at: int | None = None
+        self.stored_at: int | None = None
+        self.started = False
+        self.over = False
+
+    def state(self, now: int) -> tuple[int, ...]:
+        """How far it is, as seen from `now`; -1 for what has not begun."""
+        times = (self.weights_at, self.inputs_at, self.result_at, self.vector_at, self.stored_at)
+        seen = (-1 if time is None else max(time - now, 0) for time in times)
+        return (self.started, *seen)
 
 
-def run(program: Program, machine: Accelerator) -> Spans:
+class _Step(NamedTuple):
+    """A tile in its kernel: whether it is the first, and the iterations it opens."""
+
+    tile: Tile
+    first: bool
+    opens: tuple[tuple[Frame, int], ...]  # outermost first
+
+
+def run(program: Program, machine: Accelerator, *, jump: bool = True) -> Spans:
     """Run `program` on `machine` and return what each unit did when.
+
+    Args:
+        program: Kernels as tiles in loops.
+        machine: What they run on.
+        jump: False runs every tile as events of its own; the times are the same.
 
     Raises:
         RuntimeError: The program waits for itself, which no program made by `lower` does.
     """
-    return _Run(program, machine).spans()
+    return _Run(program, machine, jump).spans()
 
 
 class _Run:
     """One simulation; everything that changes lives and dies with it."""
 
-    def __init__(self, program: Program, machine: Accelerator) -> None:
+    def __init__(self, program: Program, machine: Accelerator, jump: bool) -> None:
         self.env = simpy.Environment()
         self.bus = Bus(machine)
         self.program = program
@@ -87,38 +124,106 @@ class _Run:
         self.accumulators = self._buffer(buffers.accumulator_bytes)
         self.output_buffer = self._buffer(buffers.output_bytes)
         self.done = [simpy.Event(self.env) for _ in program.kernels]
-        self.recorded: list[tuple[int, int, int, int, int]] = []
+        self.recorded: list[Row] = []
+        self.jump = jump
+        self.repeats: list[Repeat] = []
+        self.offset = 0  # cycles that were skipped so far
+        self.air: deque[_Flight] = deque()  # tiles under way, in order
+        self.landed = simpy.Event(self.env)  # the next time that there is room for one more
+        self.flights = self._flights()
+        self.handed: tuple[deque[_Flight], ...] = (deque(), deque(), deque())
+        self.made = 0
+        self.bus_until = self.vector_until = 0
 
     def spans(self) -> Spans:
         """Run to the end."""
-        for_dma, for_array, for_vector = tee(self._flights(), 3)
+        dma, array, vector = self.handed
         processes = [
-            self.env.process(self._dma(_queue(for_dma, self.after, self.program))),
-            self.env.process(self._array(for_array)),
-            self.env.process(self._vector(for_vector)),
+            self.env.process(self._dma(_queue(self._taken(dma), self.after, self.program))),
+            self.env.process(self._array(self._taken(array))),
+            self.env.process(self._vector(self._taken(vector))),
         ]
         self.env.run()
         if any(process.is_alive for process in processes):
             raise RuntimeError(f"the program waits for itself from cycle {self.env.now} on")
-        return Spans.of(self.recorded)
+        return Spans.of(self.recorded, self.repeats)
 
     def _buffer(self, capacity: int) -> simpy.Container:
         return simpy.Container(self.env, capacity=capacity, init=capacity)
 
     def _flights(self) -> Iterator[_Flight]:
         for index, kernel in enumerate(self.program.kernels):
-            previous: Tile | None = None
-            first = True
-            for tile in tiles(kernel.nodes):
+            previous: _Step | None = None
+            for step in _steps(kernel.nodes):
                 if previous is not None:
-                    yield _Flight(self.env, index, previous, first, False)
-                    first = False
-                previous = tile
+                    yield self._flight(index, previous, last=False)
+                previous = step
             if previous is not None:
-                yield _Flight(self.env, index, previous, first, True)
+                yield self._flight(index, previous, last=True)
+
+    def _flight(self, kernel: int, step: _Step, last: bool) -> _Flight:
+        for frame, iteration in step.opens:
+            if iteration == 0:
+                frame.first = self.made
+        flight = _Flight(self.env, kernel, step, self.made, last)
+        self.made += 1
+        self.air.append(flight)
+        for queue in self.handed:
+            queue.append(flight)
+        return flight
+
+    def _taken(self, queue: deque[_Flight]) -> Iterator[_Flight | None]:
+        """A unit's tiles in program order; None while too many are under way to begin another."""
+        while True:
+            if queue:
+                yield queue.popleft()
+            elif len(self.air) >= _UNDER_WAY:
+                yield None
+            elif next(self.flights, None) is None:
+                return
+
+    def _over(self, flight: _Flight) -> None:
+        """Nobody works on the tile any more."""
+        flight.over = True
+        if self.air[0].over:
+            while self.air and self.air[0].over:
+                self.air.popleft()
+            self.landed.succeed()
+            self.landed = simpy.Event(self.env)
 
     def _record(self, unit: int, kernel: int, start: int, tail: int = 0) -> None:
-        self.recorded.append((unit, kernel, start, int(self.env.now), tail))
+        self.recorded.append(Row(unit, kernel, start, int(self.env.now), tail, self.offset))
+
+    def _lead(self, flight: _Flight) -> None:
+        """The unit that leads the kernel takes a tile: if it opens an iteration, try to jump."""
+        if not self.jump or not flight.opens:
+            return
+        now = int(self.env.now)
+        state: tuple[object, ...] | None = None
+        for frame, iteration in flight.opens:
+            if not frame.remaining or self.air[0].number < frame.first:
+                continue  # the loop ends, or what was there before it is not over yet
+            if state is None:
+                state = self._state(flight, now)
+            row = len(self.recorded)
+            repeat = frame.visit(state, iteration, row, now, now + self.offset)
+            if repeat is not None:
+                self.repeats.append(repeat)
+                self.offset += repeat.times * repeat.period
+
+    def _state(self, flight: _Flight, now: int) -> tuple[object, ...]:
+        """All that the future depends on, as seen from a tile and from now."""
+        return (
+            self.made - flight.number,
+            self.air[0].number - flight.number,
+            max(self.bus_until - now, 0),
+            max(self.vector_until - now, 0),
+            self.weight_buffer.level,
+            self.input_buffer.level,
+            self.accumulators.level,
+            self.output_buffer.level,
+            tuple(other.state(now) for other in self.air),
+        )
 
     def _producers(self, kernel: int) -> Iterator[simpy.Event]:
         return (self.done[index] for index in self.after[kernel] if not self.done[index].processed)
@@ -131,15 +236,20 @@ class _Run:
         else:
             event.succeed()
 
-    def _dma(self, queue: Iterator[tuple[int, _Flight]]) -> _Process:
+    def _dma(self, queue: Iterator[tuple[int, _Flight | None]]) -> _Process:
         latency = self.bus.latency_cycles
         for action, flight in queue:
+            if flight is None:
+                yield self.landed
+                continue
             tile = flight.tile
             if action == _STORE:
                 if tile.store_bytes:
                     yield flight.finished
-                    yield from self._transfer(_STORE, flight, tile.store_bytes, 1)
+                    flight.stored_at = self._until(tile.store_bytes, 1)
+                    yield from self._transfer(_STORE, flight)
                     yield self.output_buffer.put(tile.store_bytes)
+                    self._over(flight)
                     if flight.last and not tile.host_cycles:
                         self._later(latency, self.done[flight.kernel])
                 continue
@@ -147,21 +257,33 @@ class _Run:
                 yield from self._producers(flight.kernel)
             if action == _WEIGHTS and flight.weights is not None:
                 yield self.weight_buffer.get(tile.weight_bytes)
-                yield from self._transfer(_WEIGHTS, flight, tile.weight_bytes, tile.weight_loads)
+                until = self._until(tile.weight_bytes, tile.weight_loads)
+                flight.weights_at = until + latency
+                yield from self._transfer(_WEIGHTS, flight)
                 self._later(latency, flight.weights)
             elif action == _INPUTS and flight.inputs is not None:
                 yield self.input_buffer.get(tile.input_bytes)
-                yield from self._transfer(_INPUTS, flight, tile.input_bytes, tile.input_loads)
+                until = self._until(tile.input_bytes, tile.input_loads)
+                flight.inputs_at = until + latency
+                yield from self._transfer(_INPUTS, flight)
                 self._later(latency, flight.inputs)
 
-    def _transfer(self, unit: int, flight: _Flight, size_bytes: int, descriptors: int) -> _Process:
+    def _until(self, size_bytes: int, descriptors: int) -> int:
+        """Take the bus for a transfer, and say until when."""
+        self.bus_until = int(self.env.now) + self.bus.transfer_cycles(size_bytes, descriptors)
+        return self.bus_until
+
+    def _transfer(self, unit: int, flight: _Flight) -> _Process:
         start = int(self.env.now)
-        yield self.env.timeout(self.bus.transfer_cycles(size_bytes, descriptors))
+        yield self.env.timeout(self.bus_until - start)
         self._record(unit, flight.kernel, start, self.bus.latency_cycles)
 
-    def _array(self, flights: Iterator[_Flight]) -> _Process:
+    def _array(self, flights: Iterator[_Flight | None]) -> _Process:
         history: deque[_Flight] = deque(maxlen=1 + _reach(self.program))
         for flight in flights:
+            if flight is None:
+                yield self.landed
+                continue
             tile = flight.tile
             history.append(flight)
             work = tile.work
@@ -177,7 +299,10 @@ class _Run:
                 yield history[-1 - tile.after].finished
             if tile.accumulator_bytes:
                 yield self.accumulators.get(tile.accumulator_bytes)
+            self._lead(flight)
             start = int(self.env.now)
+            flight.started = True
+            flight.result_at = start + work.latency
             if flight.result is not None:
                 self._later(work.latency, flight.result)
             yield self.env.timeout(work.cycles)
@@ -188,9 +313,14 @@ class _Run:
                 yield self.input_buffer.put(tile.inputs_freed)
             if tile.scores_freed:
                 yield self.accumulators.put(tile.scores_freed)
+            if tile.vector_cycles is None:
+                self._over(flight)
 
-    def _vector(self, flights: Iterator[_Flight]) -> _Process:
+    def _vector(self, flights: Iterator[_Flight | None]) -> _Process:
         for flight in flights:
+            if flight is None:
+                yield self.landed
+                continue
             tile = flight.tile
             if tile.vector_cycles is None:
                 continue
@@ -205,7 +335,11 @@ class _Run:
                     yield flight.inputs
             if tile.store_bytes:
                 yield self.output_buffer.get(tile.store_bytes)
+            if tile.work is None:
+                self._lead(flight)
             start = int(self.env.now)
+            flight.started = True
+            self.vector_until = flight.vector_at = start + tile.vector_cycles
             yield self.env.timeout(tile.vector_cycles)
             self._record(_VECTOR, flight.kernel, start)
             if tile.accumulators_freed:
@@ -215,6 +349,8 @@ class _Run:
             if tile.weights_freed and tile.work is None:
                 yield self.weight_buffer.put(tile.weights_freed)
             flight.finished.succeed()
+            if not tile.store_bytes:
+                self._over(flight)
             if tile.host_cycles:
                 self.env.process(self._host(flight))
             elif flight.last and not tile.store_bytes:
@@ -245,17 +381,44 @@ def _reach(program: Program) -> int:
     return max((t.after for k in program.kernels for t in _distinct(k.nodes)), default=0)
 
 
-def _distinct(nodes: Sequence[object]) -> Iterator[Tile]:
+def _distinct(nodes: Sequence[Node]) -> Iterator[Tile]:
     for node in nodes:
         if isinstance(node, Tile):
             yield node
         else:
-            yield from _distinct(node.body)  # type: ignore[attr-defined]
+            yield from _distinct(node.body)
+
+
+def _steps(nodes: Sequence[Node]) -> Iterator[_Step]:
+    """The tiles of a kernel, loops run as frames whose count may shrink on the way."""
+    first = True
+    for tile, opens in _walk(nodes):
+        yield _Step(tile, first, opens)
+        first = False
+
+
+def _walk(nodes: Sequence[Node]) -> Iterator[tuple[Tile, tuple[tuple[Frame, int], ...]]]:
+    for node in nodes:
+        if isinstance(node, Loop):
+            yield from _iterations(node)
+        else:
+            yield node, ()
+
+
+def _iterations(loop: Loop) -> Iterator[tuple[Tile, tuple[tuple[Frame, int], ...]]]:
+    frame = Frame(remaining=loop.count, first=0)
+    while frame.remaining:
+        frame.remaining -= 1
+        opening: tuple[tuple[Frame, int], ...] = ((frame, frame.begun),)
+        frame.begun += 1
+        for tile, opens in _walk(loop.body):
+            yield tile, (*opening, *opens)
+            opening = ()
 
 
 def _queue(
-    flights: Iterator[_Flight], after: tuple[tuple[int, ...], ...], program: Program
-) -> Iterator[tuple[int, _Flight]]:
+    flights: Iterator[_Flight | None], after: tuple[tuple[int, ...], ...], program: Program
+) -> Iterator[tuple[int, _Flight | None]]:
     """The order in which the DMA serves loads and stores.
 
     A load that must wait for an earlier kernel's stores is queued right behind them; one that need
@@ -284,6 +447,9 @@ def _queue(
                 yield from inputs(held.popleft())
 
     for flight in flights:
+        if flight is None:
+            yield _STORE, None
+            continue
         if program.kernels[flight.kernel].weights_early:
             yield _WEIGHTS, flight
         ahead.append(flight)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..arch import Accelerator
 from .program import Program, total
 from .spans import Spans
+from .steady import weights
 
 __all__ = ["CAUSES", "Losses", "account"]
 
@@ -104,16 +105,16 @@ def account(program: Program, spans: Spans, machine: Accelerator) -> tuple[Losse
 
 def _busy(spans: Spans, kernels: int) -> NDArray[np.int64]:
     """Cycles for which each kernel holds the arrays' ports, `(kernels,)`."""
-    array = spans.of_unit("array")
+    array = spans.is_of("array")
     # A port that is held longer than the last result needs is held beyond the end of time.
-    held = np.minimum(array.end, spans.cycles) - array.start
+    held = (np.minimum(spans.end + spans.offset, spans.cycles) - spans.offset - spans.start)[array]
     cycles = np.zeros(kernels, dtype=np.int64)
-    np.add.at(cycles, array.kernel, held)
+    np.add.at(cycles, spans.kernel[array], held * spans.counts[array])
     return cycles
 
 
 def window_ends(spans: Spans, kernels: int) -> NDArray[np.int64]:
-    """When each kernel and all before it are over, `(kernels,)`."""
+    """When each kernel and all before it are over, in executed cycles, `(kernels,)`."""
     ends = np.zeros(kernels, dtype=np.int64)
     np.maximum.at(ends, spans.kernel, spans.end + spans.tail)
     return np.maximum.accumulate(ends)
@@ -121,25 +122,23 @@ def window_ends(spans: Spans, kernels: int) -> NDArray[np.int64]:
 
 def _gaps(spans: Spans, kernels: int) -> NDArray[np.int64]:
     """Cycles in which the arrays idle, by cause and kernel, `(causes, kernels)`."""
-    makespan = spans.cycles
     windows = window_ends(spans, kernels)
-    array = spans.of_unit("array")
-    memory = spans.of_unit("weights", "inputs", "store")
-    vector = spans.of_unit("vector")
+    makespan = int(windows[-1]) if kernels else 0
+    array, vector = spans.is_of("array"), spans.is_of("vector")
+    memory = spans.is_of("weights", "inputs", "store")
+    start, end, late = spans.start, spans.end, spans.end + spans.tail
     # Under way, in the order of precedence: the port itself, the drain behind it, and so on.
     under_way = [
-        (array.start, array.end),
-        (array.end, array.end + array.tail),
-        (memory.start, memory.end + memory.tail),
-        (vector.start, vector.end),
+        (start[array], end[array]),
+        (end[array], late[array]),
+        (start[memory], late[memory]),
+        (start[vector], end[vector]),
     ]
-    times = np.sort(
-        np.clip(
-            np.concatenate([*(t for pair in under_way for t in pair), windows, [0]]), 0, makespan
-        )
-    )
+    jumps = np.array([time for repeat in spans.repeats for time in (repeat.start, repeat.end)])
+    edges = [*(time for pair in under_way for time in pair), windows, jumps, np.zeros(1)]
+    times = np.sort(np.clip(np.concatenate(edges).astype(np.int64), 0, makespan))
     times = times[np.diff(times, prepend=-1) > 0]  # faster than np.unique on long runs
-    lengths = np.diff(times)
+    lengths = np.diff(times) * weights(times[:-1], spans.repeats)
     cause = np.full(len(lengths), len(under_way))
     for position in reversed(range(len(under_way))):
         cause[_covered(times, *under_way[position])] = position

@@ -34,7 +34,7 @@ from .errors import MappingError
 from .fusion import Kernel, fuse
 from .losses import Losses
 from .result import KernelResult
-from .spans import UNITS, Spans
+from .spans import UNITS, Row, Spans
 
 __all__ = ["kernel_time", "run_kernels"]
 
@@ -136,7 +136,7 @@ def run_kernels(
         operators.extend(
             unfused_attention(operator) if split and isinstance(operator, Attention) else [operator]
         )
-    rows: list[tuple[int, int, int, int, int]] = []
+    rows: list[Row] = []
     found: list[KernelResult] = []
     now = 0
     for index, kernel in enumerate(fuse(tuple(operators), workload.outputs)):
@@ -148,11 +148,11 @@ def run_kernels(
         worked = launched + max(1, _cycles(time.total_s - time.launch_s - time.sync_s, gpu))
         now = worked + _cycles(time.sync_s, gpu)
         index = len(found)
-        rows.append((UNITS.index("host"), index, start, launched, 0))
+        rows.append(Row(UNITS.index("host"), index, start, launched))
         unit = "array" if isinstance(kernel.lead, MatMul | Convolution | Attention) else "vector"
-        rows.append((UNITS.index(unit), index, launched, worked, 0))
+        rows.append(Row(UNITS.index(unit), index, launched, worked))
         if now > worked:
-            rows.append((UNITS.index("host"), index, worked, now, 0))
+            rows.append(Row(UNITS.index("host"), index, worked, now))
         macs = known(kernel.lead.macs)
         joules = gpu.energy(
             seconds=(now - start) / gpu.clock_hz,

@@ -13,7 +13,7 @@ from ..workloads.extent import known
 from ..workloads.graph import BindingError, Workload
 from .energy import kernel_energy
 from .engine import run
-from .losses import account, window_ends
+from .losses import account
 from .lower import lower
 from .program import Program, total
 from .result import KernelResult, Result
@@ -93,7 +93,9 @@ def _operators(
 ) -> tuple[KernelResult, ...]:
     kernels = len(program.kernels)
     losses = account(program, spans, machine)
-    ends = window_ends(spans, kernels)
+    ends = np.zeros(kernels, dtype=np.int64)
+    np.maximum.at(ends, spans.kernel, spans.end + spans.tail + spans.offset)
+    ends = np.maximum.accumulate(ends)
     windows = np.diff(ends, prepend=0)
     first, last = _extent(spans, kernels, ends)
     rate = machine.array.macs_per_cycle(format)
@@ -125,11 +127,11 @@ def _extent(
     spans: Spans, kernels: int, ends: np.ndarray[tuple[int], np.dtype[np.int64]]
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.int64]]]:
     """First and last cycle of each kernel; weights loaded ahead do not start it."""
-    own = spans.where(spans.unit != UNITS.index("weights"))
+    own = spans.unit != UNITS.index("weights")
     first = np.full(kernels, np.iinfo(np.int64).max)
     last = np.zeros(kernels, dtype=np.int64)
-    np.minimum.at(first, own.kernel, own.start)
-    np.maximum.at(last, own.kernel, own.end + own.tail)
+    np.minimum.at(first, spans.kernel[own], (spans.start + spans.offset)[own])
+    np.maximum.at(last, spans.kernel[own], (spans.end + spans.tail + spans.offset)[own])
     empty = last == 0
     first[empty] = last[empty] = np.where(empty, ends, 0)[empty]
     return first, last

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNITS", "Span", "Spans"]
+from .steady import Repeat, multiplicity
+
+__all__ = ["UNITS", "Row", "Span", "Spans"]
 
 UNITS = ("weights", "inputs", "array", "vector", "store", "host")
 """Loads of weights and of activations, the arrays, the vector unit, stores, the host."""
@@ -29,14 +31,30 @@ class Span(NamedTuple):
     tail: int
 
 
+class Row(NamedTuple):
+    """A span as it is recorded: `unit` is a position in `UNITS`, `offset` what was skipped."""
+
+    unit: int
+    kernel: int
+    start: int
+    end: int
+    tail: int = 0
+    offset: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Spans:
     """Spans in columns, in the order in which they were recorded.
+
+    Times are executed cycles.  A span that is executed once may stand for many (`repeats`), and
+    what came after a jump happened `offset` cycles later than it was executed.
 
     Attributes:
         unit: Position in `UNITS`, `(spans,)`.
         kernel: Position of the kernel in the program, `(spans,)`.
         start, end, tail: Cycles, `(spans,)`.
+        offset: Cycles that were skipped before, `(spans,)`.
+        repeats: Which spans happen again, inner repeats before those around them.
     """
 
     unit: NDArray[np.int64]
@@ -44,33 +62,59 @@ class Spans:
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     tail: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    repeats: tuple[Repeat, ...] = ()
 
     @classmethod
-    def of(cls, rows: list[tuple[int, int, int, int, int]]) -> Spans:
+    def of(cls, rows: Sequence[Row], repeats: Sequence[Repeat] = ()) -> Spans:
         """The columns of `rows`."""
-        table = np.array(rows, dtype=np.int64).reshape(-1, 5)
-        return cls(*(np.ascontiguousarray(table[:, column]) for column in range(5)))
+        table = np.array(rows, dtype=np.int64).reshape(-1, len(Row._fields))
+        unit, kernel, start, end, tail, offset = (np.ascontiguousarray(c) for c in table.T)
+        return cls(unit, kernel, start, end, tail, offset, tuple(repeats))
 
     def __len__(self) -> int:
         return len(self.unit)
 
     def __iter__(self) -> Iterator[Span]:
-        columns = zip(self.unit, self.kernel, self.start, self.end, self.tail, strict=True)
+        """Every span as often as it happens, in no particular order."""
+        all_of_them = self.expanded()
+        columns = zip(*(getattr(all_of_them, name) for name in Span._fields), strict=True)
         for unit, kernel, start, end, tail in columns:
             yield Span(UNITS[int(unit)], int(kernel), int(start), int(end), int(tail))
 
     @property
     def cycles(self) -> int:
         """When the last result is there."""
-        return int((self.end + self.tail).max(initial=0))
+        return int((self.end + self.tail + self.offset).max(initial=0))
 
-    def of_unit(self, *units: str) -> Spans:
-        """Only the spans of these units."""
-        keep = np.isin(self.unit, [UNITS.index(unit) for unit in units])
-        return self.where(keep)
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How often each span happens, `(spans,)`."""
+        return multiplicity(len(self), self.repeats)
 
-    def where(self, keep: NDArray[np.bool_]) -> Spans:
-        """Only the spans that a mask of shape `(spans,)` keeps."""
+    def is_of(self, *units: str) -> NDArray[np.bool_]:
+        """Which spans are of these units, `(spans,)`."""
+        return np.isin(self.unit, [UNITS.index(unit) for unit in units])
+
+    def busy_cycles(self, *units: str) -> int:
+        """Cycles for which these units are taken, summed over their spans."""
+        taken = (self.end - self.start) * self.counts
+        return int(taken[self.is_of(*units)].sum())
+
+    def expanded(self) -> Spans:
+        """Every span written out as often as it happens, in true time."""
+        row = np.arange(len(self))
+        shift = self.offset
+        for repeat in self.repeats:
+            again = (row >= repeat.first_row) & (row < repeat.last_row)
+            shifts = repeat.period * np.arange(1, repeat.times + 1)
+            shift = np.concatenate([shift, (shift[again][:, None] + shifts).ravel()])
+            row = np.concatenate([row, np.repeat(row[again], repeat.times)])
         return Spans(
-            self.unit[keep], self.kernel[keep], self.start[keep], self.end[keep], self.tail[keep]
+            self.unit[row],
+            self.kernel[row],
+            self.start[row] + shift,
+            self.end[row] + shift,
+            self.tail[row],
+            np.zeros(len(row), dtype=np.int64),
         )

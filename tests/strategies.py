@@ -1,0 +1,142 @@
+"""Random machines and programs, small enough to run by the hundred."""
+
+from fractions import Fraction
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tilewise.arch import OVERLAPS, Accelerator, load_machine
+from tilewise.sim import attention, gemm, tiling, vector_work
+from tilewise.sim.attention import Heads
+from tilewise.sim.errors import MappingError
+from tilewise.sim.gemm import Gemm, Shape
+from tilewise.sim.program import KernelProgram, Program
+
+RATE = Fraction(1)
+_EDGE = load_machine("edge-32x32")
+assert isinstance(_EDGE, Accelerator)
+EDGE: Accelerator = _EDGE
+
+
+@st.composite
+def machines(draw: st.DrawFn, *, count: bool = True) -> Accelerator:
+    """Small machines of every dataflow, from starved to ample."""
+    flow = draw(st.sampled_from(sorted(OVERLAPS)))
+    array = EDGE.array.replace(
+        rows=draw(st.integers(1, 12)),
+        cols=draw(st.integers(1, 12)),
+        count=draw(st.integers(1, 3)) if count else 1,
+        dataflow=flow,
+        overlap=draw(st.sampled_from(OVERLAPS[flow])),
+    )
+    size = st.integers(9, 14).map(lambda power: 1 << power)
+    buffers = EDGE.buffers.replace(
+        input_bytes=draw(size),
+        weight_bytes=draw(size),
+        output_bytes=draw(size),
+        accumulator_bytes=4 * draw(size),
+        im2col_bytes_per_cycle=draw(st.sampled_from([None, 1, Fraction(7, 2), 64])),
+    )
+    dram = EDGE.dram.replace(
+        bytes_per_s=draw(st.sampled_from([5e8, 3.3e9, 1.28e10, 1e12])),
+        latency_s=draw(st.sampled_from([0.0, 1e-8, 1e-7])),
+        setup_cycles=draw(st.integers(0, 20)),
+    )
+    vector = EDGE.vector.replace(lanes=draw(st.integers(1, 64)))
+    return EDGE.replace(array=array, buffers=buffers, dram=dram, vector=vector)
+
+
+@st.composite
+def gemms(draw: st.DrawFn, machine: Accelerator) -> Gemm:
+    size = st.integers(1, 60)
+    shape = Shape(
+        groups=draw(st.integers(1, 3)),
+        repeats=draw(st.integers(1, 3)),
+        m=draw(size),
+        k=draw(size),
+        n=draw(size),
+    )
+    return Gemm(
+        shape=shape,
+        bits=8,
+        loads_input=draw(st.booleans()),
+        loads_weight=draw(st.booleans()),
+        stores=draw(st.booleans()),
+        input_room=machine.buffers.input_bytes,
+        extra=draw(st.integers(0, 1)),
+        once=draw(st.integers(0, 30)),
+        vector_cost=draw(st.sampled_from([Fraction(0), Fraction(1), Fraction(5, 2)])),
+    )
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> tuple[Accelerator, Program]:
+    """Chains of products, attention and vector work, each reading some of those before it."""
+    machine = draw(machines())
+    kernels: list[KernelProgram] = []
+    for index in range(draw(st.integers(1, 4))):
+        match draw(st.sampled_from(["gemm", "attention", "vector", "decision"])):
+            case "gemm":
+                product = draw(gemms(machine))
+                try:
+                    mapping = tiling.choose(product, machine, RATE)
+                except MappingError:
+                    continue
+                nodes = gemm.nodes(product, mapping, machine, RATE)
+            case "attention":
+                heads = Heads(
+                    copies=draw(st.integers(1, 3)),
+                    queries=draw(st.integers(1, 40)),
+                    keys=draw(st.integers(1, 40)),
+                    head_dim=draw(st.integers(1, 16)),
+                    value_dim=draw(st.integers(1, 16)),
+                    bits=8,
+                    loads_input=draw(st.booleans()),
+                    loads_weight=draw(st.booleans()),
+                    stores=draw(st.booleans()),
+                    input_room=machine.buffers.input_bytes,
+                    loads_mask=draw(st.booleans()),
+                    extra=draw(st.integers(0, 1)),
+                    once=draw(st.integers(0, 20)),
+                    softmax_cost=Fraction(4),
+                    vector_cost=Fraction(1),
+                    merge_cost=Fraction(2),
+                )
+                try:
+                    block = attention.choose(heads, machine, RATE)
+                except MappingError:
+                    continue
+                nodes = attention.nodes(heads, block, machine, RATE)
+            case kind:
+                nodes = draw(vector_nodes(machine, host=50 if kind == "decision" else 0))
+        after = draw(st.sets(st.integers(0, len(kernels) - 1))) if kernels else set[int]()
+        kernels.append(
+            KernelProgram(
+                name=f"k{index}",
+                kind="any",
+                nodes=nodes,
+                after=tuple(sorted(after)),
+                weights_early=draw(st.booleans()),
+            )
+        )
+    return machine, Program(kernels=tuple(kernels))
+
+
+@st.composite
+def vector_nodes(draw: st.DrawFn, machine: Accelerator, host: int) -> Any:
+    rows, length = draw(st.integers(1, 30)), draw(st.integers(1, 300))
+    work = vector_work.Rows(
+        rows=rows,
+        input_elements=rows * length * draw(st.booleans()),
+        output_elements=rows * length * draw(st.booleans()),
+        parameters=draw(st.integers(0, 40)),
+        whole_row=draw(st.booleans()),
+        reads=rows * length,
+        outputs=rows * length,
+        lane_cycles=Fraction(3 * rows * length),
+        bits=8,
+        input_room=machine.buffers.input_bytes,
+        operands=1,
+        host_cycles=host,
+    )
+    return vector_work.nodes(work, vector_work.choose(work, machine), machine)
