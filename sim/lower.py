@@ -40,7 +40,7 @@ def lower(workload: Workload, machine: Accelerator, format: str) -> Program:
     try:
         rate = machine.array.macs_per_pe_cycle.get(format)
     except FormatError as error:
-        raise MappingError(f"{machine.name} does not compute in {format}: {error}") from None
+        raise MappingError(f"{machine.name}: format: {error}") from None
     kernels = fuse(workload.operators, workload.outputs)
     places = residency(kernels, workload.outputs, bits(format), machine.buffers.input_bytes // 2)
     programs: list[KernelProgram] = []

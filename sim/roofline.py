@@ -129,7 +129,7 @@ def run_kernels(
         try:
             gpu.flops_per_s(format)
         except FormatError as error:
-            raise MappingError(f"{gpu.name} computes in other formats: {error}") from None
+            raise MappingError(f"{gpu.name}: format: {error}") from None
     operators: list[Operator] = []
     for operator in workload.operators:
         split = isinstance(operator, Attention) and not fused_attention

@@ -64,8 +64,9 @@ class VectorMapping:
     passes: int = 1
 
     def __str__(self) -> str:
-        twice = ", twice" if self.passes == 2 else ""
-        return f"{-(-self.units // self.size)} tiles{twice}"
+        count = -(-self.units // self.size)
+        tiles = "1 tile" if count == 1 else f"{count} tiles"
+        return f"{tiles}, twice" if self.passes == 2 else tiles
 
 
 def choose(rows: Rows, machine: Accelerator) -> VectorMapping:

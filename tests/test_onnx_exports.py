@@ -186,3 +186,41 @@ def test_a_vit_of_the_transformers_library_has_the_macs_of_its_formula(
     functions = [o.function for o in result.operators if isinstance(o, Elementwise)]
     assert functions.count("gelu") == 2
     assert not result.notes
+
+
+SMALL: dict[str, tuple[str, str, dict[str, Any], int]] = {
+    "convolutions": (
+        "transformers", "ConvNext",
+        {"depths": [1, 1], "hidden_sizes": [16, 32], "num_stages": 2}, 64,
+    ),
+    "attention with fewer keys": (
+        "transformers", "Segformer",
+        {"depths": [1] * 4, "hidden_sizes": [8, 16, 24, 32], "num_attention_heads": [1, 2, 2, 4]},
+        64,
+    ),
+    "convolutions and attention": (
+        "transformers", "MobileViT",
+        {"image_size": 64, "hidden_sizes": [24, 32, 40],
+         "neck_hidden_sizes": [8, 16, 16, 24, 32, 40, 64]},
+        64,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("library", "name", "sizes", "side"), SMALL.values(), ids=list(SMALL))
+def test_macs_are_those_that_torch_counts_while_it_runs(
+    library: str, name: str, sizes: dict[str, Any], side: int
+) -> None:
+    torch, package = needed("torch"), needed(library)
+    counter = needed("torch.utils.flop_counter").FlopCounterMode(display=False)
+    config = getattr(package, f"{name}Config")(**sizes)
+    module = getattr(package, f"{name}ForImageClassification")(config).eval()
+    images = torch.zeros(2, 3, side, side)
+    math = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+    with warnings.catch_warnings(), torch.no_grad(), counter, math:
+        warnings.simplefilter("ignore")
+        module(images)
+    result = read(by_torch(module, (images,), dynamo=True, opset_version=20))
+    assert result.macs == counter.get_total_flops() // 2
+    assert not result.notes

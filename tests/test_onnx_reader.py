@@ -525,6 +525,39 @@ def test_control_flow_is_noted_and_reads_what_its_bodies_read() -> None:
     assert "ai.onnx.If is unknown" in result.notes[0]
 
 
+def test_a_branch_that_is_always_taken_is_read_in_place() -> None:
+    then = parser.parse_graph("then () => (float[N,8] o) { o = Neg(h) }")
+    otherwise = parser.parse_graph("otherwise () => (float[N,8] p) { p = Exp(h) }")
+    proto = model(
+        "float[N,8] x",
+        "h = Relu(x)\n s = Shape<start=1>(x)\n e = Constant<value_ints=[8]>()\n"
+        "c = Equal(s, e)\n y = Identity(h)",
+    )
+    branch = helper.make_node("If", ["c"], ["z"], then_branch=then, else_branch=otherwise)
+    proto.graph.node.append(branch)
+    proto.graph.node.append(helper.make_node("Abs", ["z"], ["a"]))
+    proto.graph.output.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, ["N", 8]))
+    result = read(proto.SerializeToString())
+    assert [operator.name for operator in result.operators] == ["Relu", "Neg", "Abs"]
+    assert result.operators[-1].operands[0].sources == ("Neg",)
+    assert not result.notes
+
+
+def test_control_flow_on_sizes_reads_what_its_bodies_read() -> None:
+    body = parser.parse_graph("then () => (float[N,8] o) { o = Neg(x) }")
+    proto = model(
+        "float[N,8] x",
+        "s = Shape<start=0, end=1>(x)\n e = Constant<value_ints=[8]>()\n"
+        "c = Equal(s, e)\n y = Identity(x)",
+    )
+    proto.graph.node.append(
+        helper.make_node("If", ["c"], ["z"], then_branch=body, else_branch=body)
+    )
+    proto.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 8]))
+    result = read(proto.SerializeToString())
+    assert [operator.name for operator in result.operators] == ["If"]
+
+
 def test_local_functions_are_inlined() -> None:
     proto = parser.parse_model(
         '<ir_version: 8, opset_import: ["": 21, "local": 1]> '

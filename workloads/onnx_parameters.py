@@ -83,6 +83,8 @@ def _contents(proto: TensorProto, folder: Path | None, floating: bool) -> Values
         return None
     if count == 0:
         return np.empty(tuple(proto.dims), dtype=object)
+    if proto.data_location == TensorProto.EXTERNAL and folder is None:
+        return None
     try:
         return _objects(numpy_helper.to_array(proto, str(folder or "")))
     except _UNREADABLE:  # the file came without its weights

@@ -7,14 +7,13 @@ states about intermediate shapes is a fallback, since exporters leave it out or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
 
 from .attention import written_out_attention
-from .extent import parse, symbol
 from .graph import FreeNode, Workload
 from .onnx_file import load
 from .onnx_ledger import Ledger, OnnxError
@@ -31,6 +30,7 @@ from .onnx_rules_parts import RULES as PARTS
 from .onnx_rules_pointwise import MICROSOFT
 from .onnx_rules_pointwise import RULES as POINTWISE
 from .onnx_rules_products import RULES as PRODUCTS
+from .onnx_shapes import dims, inferred_shapes, stated_shapes
 from .onnx_types import FLOATING
 from .onnx_values import contents
 from .operator import Operator
@@ -81,6 +81,7 @@ class _Reading:
     """The state of reading one model; used once.
 
     Attributes:
+        names: Those that are taken.
         makers: Tensor -> the operator that made it and whose only reader will read it.
         aliases: Tensor -> the tensor that it hands on.
         labels: Operator -> the tensors it reads, parameters left out.
@@ -98,6 +99,7 @@ class _Reading:
     uses: Counter[str] = field(default_factory=Counter[str])
     hints: dict[str, Shape] = field(default_factory=dict[str, Shape])
     versions: dict[str, int] = field(default_factory=dict[str, int])
+    names: set[str] = field(default_factory=set[str])
     makers: dict[str, str] = field(default_factory=dict[str, str])
     aliases: dict[str, str] = field(default_factory=dict[str, str])
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
@@ -115,12 +117,11 @@ class _Reading:
         for proto in graph.node:
             self.uses.update((*proto.input, *captured(proto)))
         self.uses.update(output.name for output in graph.output)
-        self.hints.update(_stated_shapes(graph))
+        self.hints.update(stated_shapes(graph))
         for entry in self.model.opset_import:
             self.versions["" if entry.domain == "ai.onnx" else entry.domain] = entry.version
-        reserved = [input_name for input_name, _ in inputs]
-        for proto, node_name in zip(graph.node, named(graph.node, reserved), strict=True):
-            self._read(proto, node_name)
+        self.names.update(input_name for input_name, _ in inputs)
+        self._read_all(graph.node)
         outputs = [self._source(output.name, "the graph's output") for output in graph.output]
         shape = inputs[0][1] if inputs else ()
         workload = Workload(
@@ -142,7 +143,7 @@ class _Reading:
         kind = proto.type.tensor_type
         if not proto.type.HasField("tensor_type") or not kind.HasField("shape"):
             raise OnnxError(f"input {proto.name} has no shape; it must be a tensor of known rank")
-        shape = _dims(kind.shape, proto.name)
+        shape = dims(kind.shape, proto.name)
         for size in shape:
             self.ledger.declare(size, lower=1)
         self.tensors[proto.name] = Tensor(
@@ -155,8 +156,17 @@ class _Reading:
             raise OnnxError(f"{reader} reads {name}, which nothing before it makes")
         return self.tensors[name]
 
+    def _read_all(self, protos: Sequence[onnx.NodeProto]) -> None:
+        names = named(protos, self.names)
+        self.names.update(names)
+        for proto, name in zip(protos, names, strict=True):
+            self._read(proto, name)
+
     def _read(self, proto: onnx.NodeProto, name: str) -> None:
         node = self._node(proto, name)
+        if node.op_type == "If" and not node.domain and (chosen := node.known(0)):
+            self._read_branch(proto, name, bool(chosen[0]))
+            return
         result = _settled(node, self._result(node, proto))
         for i, output in enumerate(proto.output):
             self.tensors[output] = result.outputs[i if i < len(result.outputs) else 0]
@@ -183,6 +193,23 @@ class _Reading:
             self.crooked.add(name)
         if result.note:
             self.notes.append(result.note)
+
+    def _read_branch(self, proto: onnx.NodeProto, name: str, chosen: bool) -> None:
+        """Reads the branch of an `If` that is known to be taken in place of the `If`."""
+        wanted = "then_branch" if chosen else "else_branch"
+        branches = {attribute.name: attribute.g for attribute in proto.attribute}
+        if wanted not in branches:
+            raise OnnxError(f"node {name} (If): it has no {wanted}")
+        branch = branches[wanted]
+        self.free.append(FreeNode(name=name, function="If", reason=f"it is always the {wanted}"))
+        for tensor in branch.initializer:
+            self.tensors[tensor.name] = constant(tensor, self.folder)
+        for inner in branch.node:
+            self.uses.update(inner.input)
+        self.uses.update(output.name for output in branch.output)
+        self._read_all(branch.node)
+        for output, result in zip(proto.output, branch.output, strict=True):
+            self.tensors[output] = self._source(result.name, f"node {name} (If)")
 
     def _node(self, proto: onnx.NodeProto, name: str) -> Node:
         domain = "" if proto.domain == "ai.onnx" else proto.domain
@@ -220,10 +247,11 @@ class _Reading:
     def _unknown(self, node: Node, proto: onnx.NodeProto) -> Result:
         if not node.domain and None in node.hints and not self.inferred:
             self.inferred = True
-            self.hints = {**_inferred_shapes(self.model), **self.hints}
+            self.hints = {**inferred_shapes(self.model), **self.hints}
             node = self._node(proto, node.name)
         given = node.shape() if node.present else ()
-        shapes = [node.hint(i) or given for i in range(max(node.outputs, 1))]
+        stated = [node.hint(i) for i in range(max(node.outputs, 1))]
+        shapes = [given if shape is None else shape for shape in stated]
         return unknown(
             node, shapes, [self.tensors[n] for n in captured(proto) if n in self.tensors]
         )
@@ -236,7 +264,9 @@ def _settled(node: Node, result: Result) -> Result:
     if values is not None and outputs and values.size == outputs[0].elements:
         shape = tuple(node.static(size) for size in outputs[0].shape)
         outputs = (replace(outputs[0], values=values.reshape(shape)), *outputs[1:])
-    if node.op_type in _ALWAYS_WORK or any(tensor.sources for tensor in node.present):
+    read = result.operator.operands if result.operator else ()
+    active = any(t.sources for t in node.present) or any(operand.sources for operand in read)
+    if active or node.op_type in _ALWAYS_WORK:
         return replace(result, outputs=outputs)
     trained = node.trained()
     sized = any(tensor.sized for tensor in node.present)
@@ -256,34 +286,3 @@ def _settled(node: Node, result: Result) -> Result:
 
 def _shown(tensor: Tensor | None) -> str:
     return "none" if tensor is None else f"({', '.join(str(size) for size in tensor.shape)})"
-
-
-def _dims(shape: onnx.TensorShapeProto, name: str) -> Shape:
-    return tuple(
-        parse(dim.dim_param)
-        if dim.dim_param
-        else dim.dim_value
-        if dim.HasField("dim_value") and dim.dim_value >= 0
-        else symbol(f"{name}_{i}")
-        for i, dim in enumerate(shape.dim)
-    )
-
-
-def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    """What onnx infers, for standard operations that have no rule here."""
-    try:
-        return _stated_shapes(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
-    except (ValueError, RuntimeError, onnx.shape_inference.InferenceError):
-        return {}
-
-
-def _stated_shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
-    """Shapes that the file states for intermediate results, where every size has a name."""
-    stated: dict[str, Shape] = {}
-    for info in (*graph.value_info, *graph.output):
-        kind = info.type.tensor_type
-        if kind.HasField("shape") and all(
-            dim.dim_param or dim.HasField("dim_value") for dim in kind.shape.dim
-        ):
-            stated[info.name] = _dims(kind.shape, info.name)
-    return stated
