@@ -20,80 +20,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import simpy
 
 from ..arch import Accelerator
-from .program import Loop, Node, Program, Tile
+from .bus import Bus
+from .dma_queue import Action, dma_queue, waits_for
+from .flight import Flight, Step, steps
+from .program import Node, Program, Tile
 from .spans import UNITS, Row, Spans
-from .steady import Frame, Repeat
+from .steady import Repeat
 
-__all__ = ["Bus", "run"]
+__all__ = ["run"]
 
 _WEIGHTS, _INPUTS, _ARRAY, _VECTOR, _STORE, _HOST = range(len(UNITS))
 _UNDER_WAY = 32  # tiles that may be begun and not over; assumed, and rarely what limits
-_AHEAD = 2  # tiles whose loads stand before the store of the one that computes
 
 _Process: TypeAlias = Generator[simpy.Event, None, None]
-
-
-class Bus:
-    """How long the DRAM takes, in whole cycles of the machine's clock."""
-
-    def __init__(self, machine: Accelerator) -> None:
-        self.latency_cycles = machine.dram_latency_cycles
-        self._setup_cycles = machine.dram.setup_cycles
-        rate = machine.dram_bytes_per_cycle
-        self._bytes, self._cycles = rate.numerator, rate.denominator
-
-    def transfer_cycles(self, size_bytes: int, descriptors: int) -> int:
-        """Cycles for which a transfer holds the DMA queue and the bus."""
-        return descriptors * self._setup_cycles - (-size_bytes * self._cycles // self._bytes)
-
-
-class _Flight:
-    """A tile on its way through the units, with the events at which they hand it on."""
-
-    __slots__ = (
-        "finished", "first", "inputs", "inputs_at", "kernel", "last", "number", "opens", "over",
-        "result", "result_at", "started", "stored_at", "tile", "vector_at", "weights", "weights_at",
-    )  # fmt: skip
-
-    def __init__(self, env: simpy.Environment, kernel: int, step: _Step, number: int, last: bool):
-        tile = step.tile
-        self.kernel = kernel
-        self.tile = tile
-        self.opens = step.opens
-        self.number = number
-        self.first = step.first
-        self.last = last
-        self.weights = simpy.Event(env) if tile.weight_bytes else None
-        self.inputs = simpy.Event(env) if tile.input_bytes else None
-        self.result = simpy.Event(env) if tile.work and tile.vector_cycles is not None else None
-        self.finished = simpy.Event(env)  # the vector unit is done with it
-        # When what has begun will be there, for comparing states; None before it begins.
-        self.weights_at: int | None = None
-        self.inputs_at: int | None = None
-        self.result_at: int | None = None
-        self.vector_at: int | None = None
-        self.stored_at: int | None = None
-        self.started = False
-        self.over = False
-
-    def state(self, now: int) -> tuple[int, ...]:
-        """How far it is, as seen from `now`; -1 for what has not begun."""
-        times = (self.weights_at, self.inputs_at, self.result_at, self.vector_at, self.stored_at)
-        seen = (-1 if time is None else max(time - now, 0) for time in times)
-        return (self.started, *seen)
-
-
-class _Step(NamedTuple):
-    """A tile in its kernel: whether it is the first, and the iterations it opens."""
-
-    tile: Tile
-    first: bool
-    opens: tuple[tuple[Frame, int], ...]  # outermost first
 
 
 def run(program: Program, machine: Accelerator, *, jump: bool = True) -> Spans:
@@ -117,7 +61,7 @@ class _Run:
         self.env = simpy.Environment()
         self.bus = Bus(machine)
         self.program = program
-        self.after = _after(program)
+        self.after = waits_for(program)
         buffers = machine.buffers
         self.weight_buffer = self._buffer(buffers.weight_bytes)
         self.input_buffer = self._buffer(buffers.input_bytes)
@@ -128,10 +72,10 @@ class _Run:
         self.jump = jump
         self.repeats: list[Repeat] = []
         self.offset = 0  # cycles that were skipped so far
-        self.air: deque[_Flight] = deque()  # tiles under way, in order
+        self.air: deque[Flight] = deque()  # tiles under way, in order
         self.landed = simpy.Event(self.env)  # the next time that there is room for one more
         self.flights = self._flights()
-        self.handed: tuple[deque[_Flight], ...] = (deque(), deque(), deque())
+        self.handed: tuple[deque[Flight], ...] = (deque(), deque(), deque())
         self.made = 0
         self.bus_until = self.vector_until = 0
 
@@ -139,7 +83,7 @@ class _Run:
         """Run to the end."""
         dma, array, vector = self.handed
         processes = [
-            self.env.process(self._dma(_queue(self._taken(dma), self.after, self.program))),
+            self.env.process(self._dma(dma_queue(self._taken(dma), self.after, self.program))),
             self.env.process(self._array(self._taken(array))),
             self.env.process(self._vector(self._taken(vector))),
         ]
@@ -151,28 +95,28 @@ class _Run:
     def _buffer(self, capacity: int) -> simpy.Container:
         return simpy.Container(self.env, capacity=capacity, init=capacity)
 
-    def _flights(self) -> Iterator[_Flight]:
+    def _flights(self) -> Iterator[Flight]:
         for index, kernel in enumerate(self.program.kernels):
-            previous: _Step | None = None
-            for step in _steps(kernel.nodes):
+            previous: Step | None = None
+            for step in steps(kernel.nodes):
                 if previous is not None:
                     yield self._flight(index, previous, last=False)
                 previous = step
             if previous is not None:
                 yield self._flight(index, previous, last=True)
 
-    def _flight(self, kernel: int, step: _Step, last: bool) -> _Flight:
+    def _flight(self, kernel: int, step: Step, last: bool) -> Flight:
         for frame, iteration in step.opens:
             if iteration == 0:
                 frame.first = self.made
-        flight = _Flight(self.env, kernel, step, self.made, last)
+        flight = Flight(self.env, kernel, step, self.made, last)
         self.made += 1
         self.air.append(flight)
         for queue in self.handed:
             queue.append(flight)
         return flight
 
-    def _taken(self, queue: deque[_Flight]) -> Iterator[_Flight | None]:
+    def _taken(self, queue: deque[Flight]) -> Iterator[Flight | None]:
         """A unit's tiles in program order; None while too many are under way to begin another."""
         while True:
             if queue:
@@ -182,7 +126,7 @@ class _Run:
             elif next(self.flights, None) is None:
                 return
 
-    def _over(self, flight: _Flight) -> None:
+    def _over(self, flight: Flight) -> None:
         """Nobody works on the tile any more."""
         flight.over = True
         if self.air[0].over:
@@ -194,7 +138,7 @@ class _Run:
     def _record(self, unit: int, kernel: int, start: int, tail: int = 0) -> None:
         self.recorded.append(Row(unit, kernel, start, int(self.env.now), tail, self.offset))
 
-    def _lead(self, flight: _Flight) -> None:
+    def _lead(self, flight: Flight) -> None:
         """The unit that leads the kernel takes a tile: if it opens an iteration, try to jump."""
         if not self.jump or not flight.opens:
             return
@@ -211,7 +155,7 @@ class _Run:
                 self.repeats.append(repeat)
                 self.offset += repeat.times * repeat.period
 
-    def _state(self, flight: _Flight, now: int) -> tuple[object, ...]:
+    def _state(self, flight: Flight, now: int) -> tuple[object, ...]:
         """All that the future depends on, as seen from a tile and from now."""
         return (
             self.made - flight.number,
@@ -236,14 +180,14 @@ class _Run:
         else:
             event.succeed()
 
-    def _dma(self, queue: Iterator[tuple[int, _Flight | None]]) -> _Process:
+    def _dma(self, queue: Iterator[tuple[Action, Flight | None]]) -> _Process:
         latency = self.bus.latency_cycles
         for action, flight in queue:
             if flight is None:
                 yield self.landed
                 continue
             tile = flight.tile
-            if action == _STORE:
+            if action is Action.STORE:
                 if tile.store_bytes:
                     yield flight.finished
                     flight.stored_at = self._until(tile.store_bytes, 1)
@@ -253,15 +197,15 @@ class _Run:
                     if flight.last and not tile.host_cycles:
                         self._later(latency, self.done[flight.kernel])
                 continue
-            if action == _INPUTS or not self.program.kernels[flight.kernel].weights_early:
+            if action is Action.INPUTS or not self.program.kernels[flight.kernel].weights_early:
                 yield from self._producers(flight.kernel)
-            if action == _WEIGHTS and flight.weights is not None:
+            if action is Action.WEIGHTS and flight.weights is not None:
                 yield self.weight_buffer.get(tile.weight_bytes)
                 until = self._until(tile.weight_bytes, tile.weight_loads)
                 flight.weights_at = until + latency
                 yield from self._transfer(_WEIGHTS, flight)
                 self._later(latency, flight.weights)
-            elif action == _INPUTS and flight.inputs is not None:
+            elif action is Action.INPUTS and flight.inputs is not None:
                 yield self.input_buffer.get(tile.input_bytes)
                 until = self._until(tile.input_bytes, tile.input_loads)
                 flight.inputs_at = until + latency
@@ -273,13 +217,13 @@ class _Run:
         self.bus_until = int(self.env.now) + self.bus.transfer_cycles(size_bytes, descriptors)
         return self.bus_until
 
-    def _transfer(self, unit: int, flight: _Flight) -> _Process:
+    def _transfer(self, unit: int, flight: Flight) -> _Process:
         start = int(self.env.now)
         yield self.env.timeout(self.bus_until - start)
         self._record(unit, flight.kernel, start, self.bus.latency_cycles)
 
-    def _array(self, flights: Iterator[_Flight | None]) -> _Process:
-        history: deque[_Flight] = deque(maxlen=1 + _reach(self.program))
+    def _array(self, flights: Iterator[Flight | None]) -> _Process:
+        history: deque[Flight] = deque(maxlen=1 + _reach(self.program))
         for flight in flights:
             if flight is None:
                 yield self.landed
@@ -316,7 +260,7 @@ class _Run:
             if tile.vector_cycles is None:
                 self._over(flight)
 
-    def _vector(self, flights: Iterator[_Flight | None]) -> _Process:
+    def _vector(self, flights: Iterator[Flight | None]) -> _Process:
         for flight in flights:
             if flight is None:
                 yield self.landed
@@ -356,24 +300,11 @@ class _Run:
             elif flight.last and not tile.store_bytes:
                 self.done[flight.kernel].succeed()
 
-    def _host(self, flight: _Flight) -> _Process:
+    def _host(self, flight: Flight) -> _Process:
         start = int(self.env.now)
         yield self.env.timeout(flight.tile.host_cycles)
         self._record(_HOST, flight.kernel, start)
         self.done[flight.kernel].succeed()
-
-
-def _after(program: Program) -> tuple[tuple[int, ...], ...]:
-    """What each kernel waits for, kernels without tiles replaced by what they wait for."""
-    found: list[tuple[int, ...]] = []
-    for kernel in program.kernels:
-        real = {
-            index
-            for producer in kernel.after
-            for index in ((producer,) if program.kernels[producer].nodes else found[producer])
-        }
-        found.append(tuple(sorted(real)))
-    return tuple(found)
 
 
 def _reach(program: Program) -> int:
@@ -387,77 +318,3 @@ def _distinct(nodes: Sequence[Node]) -> Iterator[Tile]:
             yield node
         else:
             yield from _distinct(node.body)
-
-
-def _steps(nodes: Sequence[Node]) -> Iterator[_Step]:
-    """The tiles of a kernel, loops run as frames whose count may shrink on the way."""
-    first = True
-    for tile, opens in _walk(nodes):
-        yield _Step(tile, first, opens)
-        first = False
-
-
-def _walk(nodes: Sequence[Node]) -> Iterator[tuple[Tile, tuple[tuple[Frame, int], ...]]]:
-    for node in nodes:
-        if isinstance(node, Loop):
-            yield from _iterations(node)
-        else:
-            yield node, ()
-
-
-def _iterations(loop: Loop) -> Iterator[tuple[Tile, tuple[tuple[Frame, int], ...]]]:
-    frame = Frame(remaining=loop.count, first=0)
-    while frame.remaining:
-        frame.remaining -= 1
-        opening: tuple[tuple[Frame, int], ...] = ((frame, frame.begun),)
-        frame.begun += 1
-        for tile, opens in _walk(loop.body):
-            yield tile, (*opening, *opens)
-            opening = ()
-
-
-def _queue(
-    flights: Iterator[_Flight | None], after: tuple[tuple[int, ...], ...], program: Program
-) -> Iterator[tuple[int, _Flight | None]]:
-    """The order in which the DMA serves loads and stores.
-
-    A load that must wait for an earlier kernel's stores is queued right behind them; one that need
-    not is queued `_AHEAD` tiles early.
-    """
-    ahead: deque[_Flight] = deque()  # loads queued, store not yet
-    held: deque[_Flight] = deque()  # inputs that wait for the stores of an earlier kernel
-    stored = -1  # the last kernel whose stores are all queued
-
-    def ready(flight: _Flight) -> bool:
-        producers = after[flight.kernel]
-        return not producers or producers[-1] <= stored
-
-    def inputs(flight: _Flight) -> Iterator[tuple[int, _Flight]]:
-        if not program.kernels[flight.kernel].weights_early:
-            yield _WEIGHTS, flight
-        yield _INPUTS, flight
-
-    def store() -> Iterator[tuple[int, _Flight]]:
-        nonlocal stored
-        flight = ahead.popleft()
-        yield _STORE, flight
-        if flight.last:
-            stored = flight.kernel
-            while held and ready(held[0]):
-                yield from inputs(held.popleft())
-
-    for flight in flights:
-        if flight is None:
-            yield _STORE, None
-            continue
-        if program.kernels[flight.kernel].weights_early:
-            yield _WEIGHTS, flight
-        ahead.append(flight)
-        if held or not ready(flight):
-            held.append(flight)
-        else:
-            yield from inputs(flight)
-        if len(ahead) > _AHEAD:
-            yield from store()
-    while ahead:
-        yield from store()

@@ -10,7 +10,8 @@ from strategies import RATE, gemms, machines, programs
 from tilewise.arch import Accelerator
 from tilewise.sim import attention, gemm, tiling
 from tilewise.sim.attention import Heads
-from tilewise.sim.engine import Bus, run
+from tilewise.sim.bus import Bus
+from tilewise.sim.engine import run
 from tilewise.sim.errors import MappingError
 from tilewise.sim.gemm import Gemm, GemmMapping, Shape
 from tilewise.sim.losses import CAUSES, account
