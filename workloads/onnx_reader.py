@@ -7,7 +7,7 @@ states about intermediate shapes is a fallback, since exporters leave it out or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,16 +20,7 @@ from .onnx_ledger import Ledger, OnnxError
 from .onnx_names import named
 from .onnx_node import Node, Result, Shape, Tensor, free
 from .onnx_parameters import attributes, captured, constant, trained_numbers
-from .onnx_rules_constants import RULES as CONSTANTS
-from .onnx_rules_convolution import RULES as CONVOLUTION
-from .onnx_rules_einsum import einsum
-from .onnx_rules_layout import RULES as LAYOUT
-from .onnx_rules_movement import RULES as MOVEMENT
-from .onnx_rules_movement import unknown
-from .onnx_rules_parts import RULES as PARTS
-from .onnx_rules_pointwise import MICROSOFT
-from .onnx_rules_pointwise import RULES as POINTWISE
-from .onnx_rules_products import RULES as PRODUCTS
+from .onnx_rules import RULES, unknown
 from .onnx_shapes import dims, inferred_shapes, stated_shapes
 from .onnx_types import FLOATING
 from .onnx_values import contents
@@ -40,20 +31,6 @@ from .selectors import with_selectors
 
 __all__ = ["OnnxError", "read"]
 
-_STANDARD: Mapping[str, Callable[[Node], Result]] = {
-    **CONSTANTS,
-    **CONVOLUTION,
-    **LAYOUT,
-    **MOVEMENT,
-    **PARTS,
-    **POINTWISE,
-    **PRODUCTS,
-    "Einsum": einsum,
-}
-_RULES: Mapping[str, Mapping[str, Callable[[Node], Result]]] = {
-    "": _STANDARD,
-    "com.microsoft": MICROSOFT,
-}
 _PATTERNS = (written_out_attention, written_out_function)
 _HANDED_ON = frozenset({"Identity", "Cast", "Dropout"})
 _ALWAYS_WORK = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"})
@@ -233,7 +210,7 @@ class _Reading:
         )
 
     def _result(self, node: Node, proto: onnx.NodeProto) -> Result:
-        rule = _RULES.get(node.domain, {}).get(node.op_type)
+        rule = RULES.get(node.domain, {}).get(node.op_type)
         if rule is None:
             return self._unknown(node, proto)
         try:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from .extent import Size, product
-from .onnx_node import Node, Result, Tensor, free
-from .operator import Convolution, Elementwise, MatMul, Normalization, Softmax
+from ..extent import Size, product
+from ..onnx_node import Node, Result, Tensor, free
+from ..operator import Convolution, Elementwise, MatMul, Normalization, Softmax
 
 __all__ = ["MICROSOFT", "RULES"]
 

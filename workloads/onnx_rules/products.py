@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-from .extent import Size, product
-from .onnx_node import Node, Result, Shape, Tensor, operands
-from .operator import Attention, MatMul
+from ..extent import Size, product
+from ..onnx_node import Node, Result, Shape, Tensor, operands
+from ..operator import Attention, MatMul
 
 __all__ = ["RULES", "contraction"]
 

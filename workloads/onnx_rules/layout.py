@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import reduce
 from typing import cast
 
-from .extent import Size, product
-from .onnx_node import Node, Result, Shape, Tensor, free, view
-from .onnx_types import FLOATING
+from ..extent import Size, product
+from ..onnx_node import Node, Result, Shape, Tensor, free, view
+from ..onnx_types import FLOATING
 
 __all__ = ["RULES"]
 

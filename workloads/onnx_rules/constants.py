@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .extent import Extent, ceil_div
-from .onnx_node import Node, Result, Shape, Tensor, free
-from .onnx_types import LARGEST
+from ..extent import Extent, ceil_div
+from ..onnx_node import Node, Result, Shape, Tensor, free
+from ..onnx_types import LARGEST
 
 __all__ = ["RULES"]
 

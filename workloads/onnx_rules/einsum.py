@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .extent import Size, product
-from .onnx_node import Node, Result, free, view
-from .onnx_rules_movement import unknown
-from .onnx_rules_products import contraction
-from .operator import Elementwise, Reduction
+from ..extent import Size, product
+from ..onnx_node import Node, Result, free, view
+from ..operator import Elementwise, Reduction
+from .movement import unknown
+from .products import contraction
 
 __all__ = ["einsum"]
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, cast
 
-from .extent import Size, ceil_div, product
-from .onnx_node import Node, Result, Shape, Tensor, free
-from .operator import Movement, Reduction, TokenSelection
+from ..extent import Size, ceil_div, product
+from ..onnx_node import Node, Result, Shape, Tensor, free
+from ..operator import Movement, Reduction, TokenSelection
 
 __all__ = ["RULES", "unknown"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from .extent import Size, ceil_div
-from .onnx_node import Node, Result, Shape, Tensor, operands
-from .operator import Convolution
+from ..extent import Size, ceil_div
+from ..onnx_node import Node, Result, Shape, Tensor, operands
+from ..operator import Convolution
 
 __all__ = ["RULES"]
 

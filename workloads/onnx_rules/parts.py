@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
-from .extent import Extent, Size, ceil_div, product
-from .onnx_node import Node, Result, Shape, Tensor, free, view
-from .operator import Movement
+from ..extent import Extent, Size, ceil_div, product
+from ..onnx_node import Node, Result, Shape, Tensor, free, view
+from ..operator import Movement
 
 __all__ = ["RULES"]
 
