@@ -1,0 +1,182 @@
+"""Which question: is the register model the hardware, output by output and edge by edge?
+
+The arrays of `tests/rtl/` run random products under Icarus Verilog.  The sequencing is theirs: a
+fold begins every `interval` edges, whether or not the array is ready, and so it does in the model.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tilewise.arch import OVERLAPS, Dataflow, Overlap, SystolicArray
+from tilewise.sim.register_model import multiply
+from tilewise.sim.systolic import fold_interval, folds, gemm_cycles
+
+Ints = NDArray[np.int64]
+Words = NDArray[np.int8]
+
+ARRAYS = [(flow, way) for flow, ways in OVERLAPS.items() for way in ways if way != "scale-sim"]
+SIDES = [(1, 1), (1, 5), (5, 1), (3, 2), (4, 4), (8, 4), (4, 9), (16, 16)]
+
+
+class Rtl:
+    """The Verilog arrays, built once for each size and kind."""
+
+    kinds: tuple[Overlap, ...] = (
+        "single", "shadow-broadcast", "shadow-gated", "global-drain", "pe-drain"
+    )  # fmt: skip
+    sources = tuple(sorted(Path(__file__).parent.glob("rtl/*.v")))
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.built = cache(self.build)
+
+    def build(self, rows: int, cols: int, kind: int) -> Path:
+        program = self.folder / f"{rows}x{cols}-{kind}.vvp"
+        sizes = {"ROWS": rows, "COLS": cols, "VARIANT": kind}
+        parameters = [f"-Pbench.{name}={value}" for name, value in sizes.items()]
+        call("iverilog", "-g2012", "-Wall", "-s", "bench", *parameters, "-o", program, *self.sources)
+        return program
+
+    def multiply(
+        self, array: SystolicArray, left: Words, right: Words, interval: int
+    ) -> tuple[Ints, Ints]:
+        """Return the outputs `(m, n)` and the edges at which they left, zero if never."""
+        if array.dataflow == "is":
+            product, edges = self.multiply(
+                array.replace(dataflow="ws"), right.T, left.T, interval=interval
+            )
+            return product.T, edges.T
+        rows, cols = array.rows, array.cols
+        (m, k), n = left.shape, right.shape[1]
+        count = folds(array, m, k, n)
+        columns = [band.T for band in bands(right.T, cols)]
+        if array.dataflow == "ws":
+            top = [tile[::-1] for column in columns for tile in bands(column, rows)]
+            inputs = [band.T for band in bands(left.T, rows)]
+        else:
+            top, inputs = columns, [band.T for band in bands(left, rows)]
+        printed = call(
+            "vvp", "-n", self.built(rows, cols, self.kinds.index(array.overlap)),
+            f"+top={self.memory('top', top)}", f"+left={self.memory('left', inputs)}",
+            f"+folds={count.count}", f"+steps={count.per_block}", f"+interval={interval}",
+            f"+stream={count.stream}",
+            f"+edges={count.count * interval + 3 * (rows + cols + count.stream)}",
+        )  # fmt: skip
+        product, edges = np.zeros((2, m, n), dtype=np.int64)
+        for line in printed.splitlines():
+            if "$finish" in line:  # newer versions of vvp say so
+                continue
+            edge, row, column, value = map(int, line.split())
+            if row < m and column < n:
+                assert not edges[row, column], f"output {row}, {column} left twice"
+                product[row, column], edges[row, column] = value, edge
+        return product, edges
+
+    def memory(self, name: str, tiles: Iterable[Words]) -> Path:
+        """Write a word a line, lane 0 rightmost."""
+        file = self.folder / f"{name}.hex"
+        file.write_text("".join(f"{w[::-1].tobytes().hex()}\n" for tile in tiles for w in tile))
+        return file
+
+
+def call(*command: str | Path) -> str:
+    """Return what a program prints; it must neither fail nor complain."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout
+
+
+def bands(matrix: Words, height: int) -> list[Words]:
+    """Cut into bands of rows, the last filled up with zeros."""
+    whole = np.pad(matrix, ((0, -len(matrix) % height), (0, 0)))
+    return [whole[at : at + height] for at in range(0, len(whole), height)]
+
+
+@pytest.fixture(scope="module")
+def rtl(tmp_path_factory: pytest.TempPathFactory) -> Rtl:
+    if not (shutil.which("iverilog") and shutil.which("vvp")):
+        reason = "NOT CHECKED AGAINST RTL: no Icarus Verilog here (apt-get install iverilog)"
+        if os.environ.get("TILEWISE_REQUIRE_RTL"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return Rtl(tmp_path_factory.mktemp("rtl"))
+
+
+def array_of(flow: Dataflow, overlap: Overlap, rows: int, cols: int) -> SystolicArray:
+    return SystolicArray(rows=rows, cols=cols, dataflow=flow, overlap=overlap)
+
+
+def random_operands(
+    draw: np.random.Generator, array: SystolicArray, longest: int
+) -> tuple[Words, Words]:
+    """Operands of a few folds, mostly ragged, that may stream as little as one word."""
+    along_rows = int(draw.integers(1, 3 * array.rows + 1))
+    along_cols = int(draw.integers(1, 3 * array.cols + 1))
+    stream = int(draw.integers(1, longest + 1))
+    m, k, n = {
+        "ws": (stream, along_rows, along_cols),
+        "is": (along_cols, along_rows, stream),
+        "os": (along_rows, stream, along_cols),
+    }[array.dataflow]
+    left, right = (draw.integers(-128, 128, shape) for shape in ((m, k), (k, n)))
+    return left.astype(np.int8), right.astype(np.int8)
+
+
+def assert_equal_runs(rtl: Rtl, array: SystolicArray, seed: int, longest: int) -> None:
+    draw = np.random.default_rng(seed)
+    left, right = random_operands(draw, array, longest)
+    (m, k), n = left.shape, right.shape[1]
+    interval = fold_interval(array, folds(array, m, k, n).stream)
+    product, edges = rtl.multiply(array, left, right, interval)
+    assert product.tolist() == (left.astype(np.int64) @ right).tolist()
+    assert edges.tolist() == multiply(array, left, right).edges.tolist()
+    assert edges.max() == gemm_cycles(array, m, k, n)
+    # At any other interval too, and where it is too short both are wrong in the same way.
+    other = int(draw.integers(max(1, interval - 3), interval + 4))
+    product, edges = rtl.multiply(array, left, right, other)
+    model = multiply(array, left, right, interval=other)
+    assert product.tolist() == model.product.tolist()
+    assert edges.tolist() == model.edges.tolist()
+
+
+@pytest.mark.parametrize(("rows", "cols"), SIDES)
+@pytest.mark.parametrize(("flow", "overlap"), ARRAYS)
+def test_the_model_is_the_verilog_array_output_by_output_and_edge_by_edge(
+    rtl: Rtl, flow: Dataflow, overlap: Overlap, rows: int, cols: int
+) -> None:
+    for seed in range(4):
+        assert_equal_runs(rtl, array_of(flow, overlap, rows, cols), seed, longest=24)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rows", "cols"), [(32, 32), (32, 8), (8, 32)])
+@pytest.mark.parametrize(("flow", "overlap"), ARRAYS)
+def test_the_model_is_the_verilog_array_at_32_by_32(
+    rtl: Rtl, flow: Dataflow, overlap: Overlap, rows: int, cols: int
+) -> None:
+    for seed in range(4):
+        assert_equal_runs(rtl, array_of(flow, overlap, rows, cols), seed, longest=100)
+
+
+@pytest.mark.parametrize(("flow", "overlap"), ARRAYS)
+def test_one_edge_less_between_folds_breaks_the_verilog_array(
+    rtl: Rtl, flow: Dataflow, overlap: Overlap
+) -> None:
+    array = array_of(flow, overlap, 4, 4)
+    draw = np.random.default_rng(0)
+    for stream in (1, 3, 9):
+        m, k, n = {"ws": (stream, 8, 6), "is": (6, 8, stream), "os": (8, stream, 6)}[flow]
+        left, right = (
+            draw.integers(1, 128, shape).astype(np.int8) for shape in ((m, k), (k, n))
+        )
+        truth = (left.astype(np.int64) @ right).tolist()
+        interval = fold_interval(array, stream)
+        assert rtl.multiply(array, left, right, interval)[0].tolist() == truth
+        assert rtl.multiply(array, left, right, interval - 1)[0].tolist() != truth
