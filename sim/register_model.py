@@ -123,7 +123,9 @@ def _tiles(matrix: NDArray[Any], height: int, width: int) -> Ints:
 # hold, and an edge is one assignment.
 
 
-def _weight_stationary(overlap: str, weights: Port, inputs: Port, edges: int, out: Collector) -> None:
+def _weight_stationary(
+    overlap: str, weights: Port, inputs: Port, edges: int, out: Collector
+) -> None:
     rows, cols = inputs.lanes, weights.lanes
     from_left, from_top = Skew(rows), Skew(cols)
     right = np.zeros((FIELDS, rows, cols + 1), dtype=np.int64)
@@ -141,15 +143,15 @@ def _weight_stationary(overlap: str, weights: Port, inputs: Port, edges: int, ou
         sums[1:] = sums[:-1] + held * here[VALUE]
 
         chain[0] = weight[VALUE]
-        shifts = np.broadcast_to(weight[VALID] != 0, (rows, cols))
+        shifts = weight[VALID] != 0  # all rows of a column
         if overlap == "shadow-gated":
             # A row joins in one edge after the row above it, and all stop with the fold's last
             # word: row r shifts rows - r times, and keeps its word until the next fold gets there.
-            goes_on = shifted[:-1] & (weight[FIRST] == 0)
-            goes_on[0] = True
-            shifts = shifts & goes_on
+            above_did = shifted[:-1] & (weight[FIRST] == 0)
+            above_did[0] = True
+            shifts = shifts & above_did
+            shifted[1:] = shifts
         chain[1:] = np.where(shifts, chain[:-1], chain[1:])
-        shifted[1:] = shifts
         right[:, :, 1:] = here
         out.sums(edge, right[VALID, -1, 1:], right[FIRST, -1, 1:], sums[-1])
 
@@ -186,7 +188,8 @@ def _pe_drain(lefts: Port, rights: Port, edges: int, out: Collector) -> None:
     sums = np.zeros((rows, cols), dtype=np.int64)
     drain = np.zeros((rows + 1, cols), dtype=np.int64)
     shifts = np.zeros((rows + 1, cols), dtype=np.bool_)
-    below_top = np.arange(rows + 1) > 1
+    below_top = np.ones((rows, cols), dtype=np.bool_)
+    below_top[0] = False
     for edge in range(1, edges + 1):
         right[:, :, 0] = from_left.edge(lefts.at(edge))
         down[:, 0] = from_top.edge(rights.at(edge))
@@ -198,7 +201,7 @@ def _pe_drain(lefts: Port, rights: Port, edges: int, out: Collector) -> None:
         drain[1:] = np.where(done, sums, np.where(shifts[1:], drain[:-1], drain[1:]))
         # The bottom row's sum sets the rows below the top moving; each stops one edge after the
         # row above it, so that row r takes the r sums from above and is then free again.
-        shifts[1:] = np.where(done[-1], below_top[1:, np.newaxis], shifts[:-1])
+        shifts[1:] = np.where(done[-1], below_top, shifts[:-1])
         first = done[-1].astype(np.int64)
         right[:, :, 1:] = here
         down[:, 1:] = down[:, :-1]

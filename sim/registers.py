@@ -21,23 +21,23 @@ class Port:
     """
 
     def __init__(self, words: Ints, interval: int, delay: int = 0) -> None:
-        """Take `words`, `(folds, length, lanes)`."""
-        self._words, self._interval, self._delay = words, interval, delay
-        self.lanes = words.shape[2]
+        """Take the values, `(folds, length, lanes)`."""
+        folds, length, self.lanes = words.shape
+        self._interval, self._delay = interval, delay
+        self._words = np.zeros((folds, length, FIELDS, self.lanes), dtype=np.int64)
+        self._words[:, :, VALUE] = words
+        self._words[:, :, VALID] = 1
+        self._words[:, 0, FIRST] = 1
+        self._words[:, -1, LAST] = 1
+        self._idle = np.zeros((FIELDS, self.lanes), dtype=np.int64)
 
     def at(self, edge: int) -> Ints:
         """Return the `(FIELDS, lanes)` that wait for clock edge `edge`."""
-        folds, length, _ = self._words.shape
+        folds, length = self._words.shape[:2]
         since = edge - 1 - self._delay
         fold = min(since // self._interval, folds - 1)
         word = since - fold * self._interval
-        port = np.zeros((FIELDS, self.lanes), dtype=np.int64)
-        if since >= 0 and word < length:
-            port[VALUE] = self._words[fold, word]
-            port[VALID] = 1
-            port[FIRST] = word == 0
-            port[LAST] = word == length - 1
-        return port
+        return self._words[fold, word] if since >= 0 and word < length else self._idle
 
 
 class Skew:
@@ -76,6 +76,8 @@ class Collector:
 
     def sums(self, edge: int, valid: Ints, first: Ints, values: Ints) -> None:
         """Take partial sums, word after word of each fold; the last fold of a block completes."""
+        if not valid.any():
+            return
         column, step, block, word = self._counted(valid, first)
         total = values[column] + np.where(step == 0, 0, self._bank[word, column])
         self._bank[word, column] = total
@@ -84,6 +86,8 @@ class Collector:
 
     def rows(self, edge: int, valid: Ints, first: Ints, values: Ints, rows: int) -> None:
         """Take whole outputs, of each fold the bottom row first."""
+        if not valid.any():
+            return
         column, step, block, word = self._counted(valid, first)
         at = step * rows + rows - 1 - word
         self._keep(edge, at, block * len(valid) + column, values[column])

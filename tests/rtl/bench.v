@@ -19,7 +19,7 @@ module bench #(
   reg [31:0] folds, steps, interval, stream, edges, last_edge;
   reg [COLS*BITS-1:0] top[0:WORDS-1];
   reg [ROWS*BITS-1:0] left[0:WORDS-1];
-  reg [8*256-1:0] file;
+  reg [8*1024-1:0] file;
 
   // Weights take as many edges as there are rows, and the inputs wait for them.
   wire [31:0] top_length = OS ? stream : ROWS;
