@@ -86,12 +86,12 @@ def multiply(
     block, step = np.divmod(np.arange(count.count), count.per_block)
     if array.dataflow == "ws":
         # The bottom row's weights go first; the inputs follow when all rows have theirs.
-        weights = Port(_tiles(right, rows, cols)[step, block][:, ::-1], interval)
-        inputs = Port(_tiles(left, m, rows)[0, step], interval, delay=rows)
+        weights = Port(_tiles(right, rows, cols)[step, block, ::-1], interval)
+        inputs = Port(_tiles(left, m, rows)[0], interval, order=step, delay=rows)
         _weight_stationary(array.overlap, weights, inputs, edges, out)
     else:
-        lefts = Port(_tiles(left.T, k, rows)[0, step], interval)
-        rights = Port(_tiles(right, k, cols)[0, block], interval)
+        lefts = Port(_tiles(left.T, k, rows)[0], interval, order=step)
+        rights = Port(_tiles(right, k, cols)[0], interval, order=block)
         drain = _pe_drain if array.overlap == "pe-drain" else _global_drain
         drain(lefts, rights, edges, out)
     return Emission(product=out.product, edges=out.edges)
@@ -102,9 +102,11 @@ def _check(
 ) -> None:
     if array.overlap == "scale-sim":
         raise ValueError("overlap: wanted one that hardware has, got 'scale-sim', a way to count")
-    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0] or not left.size:
+    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0]:
         raise ValueError(f"operands: wanted (m, k) and (k, n), got {left.shape} and {right.shape}")
-    if not right.size or not all(np.issubdtype(x.dtype, np.integer) for x in (left, right)):
+    if 0 in left.shape + right.shape:
+        raise ValueError(f"operands: wanted none empty, got {left.shape} and {right.shape}")
+    if not all(np.issubdtype(operand.dtype, np.integer) for operand in (left, right)):
         raise ValueError(f"operands: wanted integers, got {left.dtype} and {right.dtype}")
     if interval is not None and interval < 1:
         raise ValueError(f"interval: wanted at least 1 clock edge, got {interval}")

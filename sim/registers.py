@@ -20,12 +20,15 @@ class Port:
     words are all in cuts it short, as a sequencer that restarts would.
     """
 
-    def __init__(self, words: Ints, interval: int, delay: int = 0) -> None:
-        """Take the values, `(folds, length, lanes)`."""
-        folds, length, self.lanes = words.shape
+    def __init__(
+        self, tiles: Ints, interval: int, *, order: Ints | None = None, delay: int = 0
+    ) -> None:
+        """Take tiles `(tiles, length, lanes)` and which of them each fold uses (`order`)."""
+        count, length, self.lanes = tiles.shape
         self._interval, self._delay = interval, delay
-        self._words = np.zeros((folds, length, FIELDS, self.lanes), dtype=np.int64)
-        self._words[:, :, VALUE] = words
+        self._order: Ints = np.arange(count) if order is None else order
+        self._words = np.zeros((count, length, FIELDS, self.lanes), dtype=np.int64)
+        self._words[:, :, VALUE] = tiles
         self._words[:, :, VALID] = 1
         self._words[:, 0, FIRST] = 1
         self._words[:, -1, LAST] = 1
@@ -33,11 +36,12 @@ class Port:
 
     def at(self, edge: int) -> Ints:
         """Return the `(FIELDS, lanes)` that wait for clock edge `edge`."""
-        folds, length = self._words.shape[:2]
         since = edge - 1 - self._delay
-        fold = min(since // self._interval, folds - 1)
+        fold = min(since // self._interval, len(self._order) - 1)
         word = since - fold * self._interval
-        return self._words[fold, word] if since >= 0 and word < length else self._idle
+        if since < 0 or word >= self._words.shape[1]:
+            return self._idle
+        return self._words[self._order[fold], word]
 
 
 class Skew:

@@ -116,6 +116,8 @@ def test_outputs_leave_a_column_one_edge_after_its_left_neighbours(
         ({}, np.ones((2, 3), int), np.ones((2, 3), int), None, "(2, 3) and (2, 3)"),
         ({}, np.ones((2, 0), int), np.ones((0, 3), int), None, "(2, 0) and (0, 3)"),
         ({}, np.ones((0, 2), int), np.ones((2, 3), int), None, "(0, 2) and (2, 3)"),
+        ({}, np.ones((1, 2), int), np.ones((2, 0), int), None, "none empty, got (1, 2) and (2, 0)"),
+        ({}, np.ones(2, int), np.ones((2, 1), int), None, "wanted (m, k) and (k, n), got (2,)"),
         ({}, np.ones((1, 1)), np.ones((1, 1), int), None, "float64 and int64"),
         ({}, np.ones((1, 1), int), np.ones((1, 1), int), 0, "at least 1 clock edge, got 0"),
     ],
