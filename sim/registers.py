@@ -41,7 +41,8 @@ class Port:
         word = since - fold * self._interval
         if since < 0 or word >= self._words.shape[1]:
             return self._idle
-        return self._words[self._order[fold], word]
+        port: Ints = self._words[self._order[fold], word]
+        return port
 
 
 class Skew:

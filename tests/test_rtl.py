@@ -170,7 +170,8 @@ def test_the_model_is_the_verilog_array_output_by_output_and_edge_by_edge(
 def test_the_model_is_the_verilog_array_up_to_16_by_16(
     rtl: Rtl, flow: Dataflow, overlap: Overlap, rows: int, cols: int
 ) -> None:
-    assert_equal_runs(rtl, array_of(flow, overlap, rows, cols), seed=rows + cols, longest=40)
+    for seed in range(2):
+        assert_equal_runs(rtl, array_of(flow, overlap, rows, cols), seed, longest=40)
 
 
 @pytest.mark.slow
