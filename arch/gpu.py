@@ -40,6 +40,9 @@ class Gpu(Value, frozen=True):
     the least time a kernel takes from its predecessor's end to its own; `sync_s` is what it
     costs to bring a count that depends on data back to the host before the next launch.
 
+    `fused_attention` says whether attention runs as one kernel whose scores stay on chip, or as
+    three that pass them through memory.
+
     Power: `idle_w` is drawn for as long as a kernel runs, whatever it does (not the lower power
     of a board at rest); `pj_per_flop` and `dram_pj_per_bit` come on top; together they never
     exceed `tdp_w`.
@@ -54,6 +57,7 @@ class Gpu(Value, frozen=True):
     vector_flops: Positive
     dram: GpuMemory
     l2_bytes: Count
+    fused_attention: bool = True
     launch_s: NotNegative
     sync_s: NotNegative
     idle_w: NotNegative

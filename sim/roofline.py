@@ -3,7 +3,7 @@
 The roofline of Williams, Waterman and Patterson (Communications of the ACM 52(4), 2009), one kernel
 at a time.  Elementwise work rides behind the kernel that makes its operand, as a compiler fuses
 it.  Attention is one kernel whose scores stay on chip (Dao et al., FlashAttention, NeurIPS 2022)
-or, with `fused_attention=False`, three that pass them through memory.  After a data-dependent
+or, if the GPU says so, three that pass them through memory.  After a data-dependent
 selection the host must read the count before it can launch what follows.
 """
 
@@ -115,7 +115,7 @@ def _vector_flop(kernel: Kernel) -> int:
 
 
 def run_kernels(
-    workload: Workload, gpu: Gpu, format: str, *, fused_attention: bool = True
+    workload: Workload, gpu: Gpu, format: str
 ) -> tuple[Spans, tuple[KernelResult, ...]]:
     """Run a bound `workload` kernel after kernel, in cycles of the GPU's clock.
 
@@ -132,7 +132,7 @@ def run_kernels(
             raise MappingError(f"{gpu.name}: format: {error}") from None
     operators: list[Operator] = []
     for operator in workload.operators:
-        split = isinstance(operator, Attention) and not fused_attention
+        split = isinstance(operator, Attention) and not gpu.fused_attention
         operators.extend(
             unfused_attention(operator) if split and isinstance(operator, Attention) else [operator]
         )

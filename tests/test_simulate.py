@@ -237,6 +237,15 @@ def test_a_gpu_kernel_takes_the_longer_roof_and_a_launch(m: int, k: int, n: int)
     assert time.total_s == max(time.math_s, time.memory_s) + card.launch_s
 
 
+def test_attention_in_three_kernels_moves_its_scores() -> None:
+    fused = simulate(zoo.load("deit-small"), gpu())
+    unfused = simulate(zoo.load("deit-small"), gpu().replace(fused_attention=False))
+    assert unfused.macs == fused.macs
+    # Each of 12 layers writes and reads 6 x 197 x 197 scores, and their softmax, in fp16.
+    assert unfused.dram_bytes - fused.dram_bytes == 12 * 4 * 6 * 197 * 197 * 2
+    assert len(unfused.operators) == len(fused.operators) + 2 * 12
+
+
 def test_a_large_gpu_product_runs_near_its_peak() -> None:
     result = simulate(products((8192, 8192, 8192)), gpu())
     assert 0.95 < result.utilization <= 1
