@@ -1,7 +1,8 @@
 .PHONY: help demo test test-all check lint types layers bench zoo clean
 PYTHON ?= python3
 PY := .venv/bin/python
-PIP := $(PY) -m pip install -q --no-compile  # what is never used need not be compiled
+# What is never used need not be compiled.
+PIP := $(PY) -m pip install -q --no-compile
 PARTS := arch workloads sim reports
 SHIPPED := $(filter %.py %.yaml %.html %.gz,$(wildcard *.py $(PARTS:=/*) $(PARTS:=/*/*) $(PARTS:=/*/*/*)))
 
