@@ -42,12 +42,13 @@ class Heads:
             share them meet other heads' queries in between.
         queries, keys, head_dim, value_dim: Of one head.
         bits: Of an operand.
-        loads_input, loads_weight, stores: False where queries, keys and values, or the result stay
-            on chip.
+        loads_input, loads_key, loads_value, stores: False where queries, keys, values or the
+            result stay on chip.
         loads_mask: True if there is a mask that must be loaded with the scores it masks.
         input_room: Bytes of the input buffer that are not taken by resident activations.
         extra: Operands that the epilogue loads, each as many elements as the output.
-        once: Elements loaded with the first tile: broadcast operands of the epilogue.
+        once: Elements of the epilogue's broadcast operands and its trained numbers, loaded with
+            the first tile.
         epilogue_operands: All that it reads, loaded or on chip.
         softmax_cost, vector_cost, merge_cost: Cycles of one lane for a score, for an output
             element, and to merge an element of a block's sums into the running result.
@@ -60,7 +61,8 @@ class Heads:
     value_dim: int
     bits: int
     loads_input: bool = True
-    loads_weight: bool = True
+    loads_key: bool = True
+    loads_value: bool = True
     stores: bool = True
     loads_mask: bool = False
     input_room: int
@@ -76,11 +78,17 @@ class Heads:
         """Bytes of operands."""
         return -(-elements * self.bits // 8)
 
+    def loaded_bytes(self, keys: int) -> tuple[int, int]:
+        """Bytes of `keys` keys and of their values, if they must be loaded."""
+        return (
+            self.bytes(keys * self.head_dim) * self.loads_key,
+            self.bytes(keys * self.value_dim) * self.loads_value,
+        )
+
     @property
     def head_bytes(self) -> int:
         """Keys and values of one head, if they must be loaded."""
-        sizes = self.keys * self.head_dim, self.keys * self.value_dim
-        return sum(self.bytes(size) for size in sizes) if self.loads_weight else 0
+        return sum(self.loaded_bytes(self.keys))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +119,7 @@ def fits(heads: Heads, mapping: AttentionMapping, machine: Accelerator) -> bool:
     left += heads.bytes(rows * keys) * heads.loads_mask + heads.bytes(heads.once)
     if 2 * (left + heads.extra * heads.bytes(results)) > heads.input_room:
         return False
-    chunk = heads.bytes(keys * heads.head_dim) + heads.bytes(keys * heads.value_dim)
-    streams = heads.loads_weight and not stays(heads, machine)
-    if streams and 2 * chunk > buffers.weight_bytes:
+    if not stays(heads, machine) and 2 * sum(heads.loaded_bytes(keys)) > buffers.weight_bytes:
         return False
     return not heads.stores or 2 * heads.bytes(results) <= buffers.output_bytes
 
@@ -152,7 +158,7 @@ def _estimate(
 ) -> tuple[float, int, int]:
     """Predicted cycles, DRAM bytes and tiles."""
     array = vector = moved = descriptors = blocks = 0
-    streams = heads.loads_weight and not stays(heads, machine)
+    streams = not stays(heads, machine)
     online = mapping.keys < heads.keys
     for row_count, (rows, *_) in runs(heads.queries, mapping.queries):
         results = rows * heads.value_dim
@@ -167,7 +173,7 @@ def _estimate(
             moved += count * heads.bytes(rows * keys) * heads.loads_mask
             descriptors += count * heads.loads_mask
             if streams:
-                moved += count * heads.bytes(keys * (heads.head_dim + heads.value_dim))
+                moved += count * sum(heads.loaded_bytes(keys))
                 descriptors += 2 * count
         vector += row_count * lane_cycles(results, heads.vector_cost, machine)
         moved += row_count * heads.bytes(results) * (int(heads.stores) + heads.extra)
@@ -257,21 +263,19 @@ class _Tiles:
     machine: Accelerator
     rate: Fraction
 
-    def _loads(self, block: _Block, width: int) -> tuple[int, int]:
-        """Bytes of keys or values, `width` columns each, that the block loads and then frees."""
+    def _loads(self, block: _Block, which: int) -> tuple[int, int]:
+        """Bytes of keys (0) or values (1) that the block loads, and that it frees."""
         heads = self.heads
-        if not heads.loads_weight:
-            return 0, 0
         if stays(heads, self.machine):
-            return heads.bytes(heads.keys * width) if block.opens_head else 0, 0
-        streamed = heads.bytes(block.keys.size * width)
+            return heads.loaded_bytes(heads.keys)[which] * block.opens_head, 0
+        streamed = heads.loaded_bytes(block.keys.size)[which]
         return streamed, streamed
 
     def scores(self, block: _Block) -> Tile:
         """Q K^T of a block, then its softmax."""
         heads, (rows, keys) = self.heads, (block.rows.size, block.keys.size)
         left = heads.bytes(rows * heads.head_dim) if heads.loads_input else 0
-        right, freed = self._loads(block, heads.head_dim)
+        right, freed = self._loads(block, 0)
         mask = heads.bytes(rows * keys) * heads.loads_mask
         return Tile(
             work=array_work(self.machine.array, 1, rows, heads.head_dim, keys, rate=self.rate),
@@ -292,7 +296,7 @@ class _Tiles:
         heads, (rows, keys) = self.heads, (block.rows.size, block.keys.size)
         results = rows * heads.value_dim
         extra = heads.extra * heads.bytes(results) if block.keys.last else 0
-        right, freed = self._loads(block, heads.value_dim)
+        right, freed = self._loads(block, 1)
         if block.closes_head and stays(heads, self.machine):
             freed = heads.head_bytes
         online = self.mapping.keys < heads.keys

@@ -92,8 +92,11 @@ class Gemm:
         loads_input, loads_weight, stores: False where that operand is on chip already or stays.
         input_room: Bytes of the input buffer that are not taken by resident activations.
         extra: Operands that the epilogue loads, each as many elements as the output.
-        once: Elements loaded with the first tile: a bias, and operands of the epilogue that are
-            broadcast.
+        bias: True if each load of weights brings one number for each of their columns.
+        once: Elements of the epilogue's broadcast operands, loaded with the first tile.
+        once_trained: Its trained numbers, loaded ahead with the first weights.
+        leaving: Share of the products that leave; less than 1 where a transposed convolution adds
+            what overlaps.
         epilogue_operands: All that it reads, loaded or on chip.
         vector_cost: Cycles of one lane for each output element, epilogue included.
     """
@@ -105,14 +108,12 @@ class Gemm:
     stores: bool = True
     input_room: int
     extra: int = 0
+    bias: bool = False
     once: int = 0
+    once_trained: int = 0
+    leaving: Fraction = Fraction(1)
     epilogue_operands: int = 0
     vector_cost: Fraction
-
-    @property
-    def once_bytes(self) -> int:
-        """Bytes that are loaded once, with the first tile."""
-        return int(self.operand_bytes(self.once))
 
     def input_bytes(self, groups: Any, m: Any, k: Any) -> Any:
         """Bytes of a left tile in DRAM and in the input buffer."""
@@ -124,8 +125,12 @@ class Gemm:
         return self.operand_bytes(groups * self.shape.window.positions(m) * channels)
 
     def weight_bytes(self, groups: Any, k: Any, n: Any) -> Any:
-        """Bytes of a right tile."""
+        """Bytes of a right tile; with a bias, k counts it as one more row of weights."""
         return self.operand_bytes(groups * k * n) if self.loads_weight else 0 * n
+
+    def leaving_bytes(self, products: Any) -> Any:
+        """Bytes of the outputs that a number of products become."""
+        return self.operand_bytes(-(-products * self.leaving.numerator // self.leaving.denominator))
 
     def operand_bytes(self, elements: Any) -> Any:
         """Bytes of operands."""
@@ -140,16 +145,21 @@ class Gemm:
             whole_k and (mapping.order == "nm" or mapping.n >= self.shape.n),
         )
 
-    def read_demand(self, machine: Accelerator) -> Fraction:
-        """What an implicit-GEMM stream asks of the input buffer, over what the buffer gives."""
+    def read_demand(self, machine: Accelerator, rate: Fraction) -> Fraction:
+        """What an implicit-GEMM stream asks of the input buffer, over what the buffer gives.
+
+        Args:
+            machine: Whose buffer and array.
+            rate: Words of the stream that a PE takes per cycle.
+        """
         cap = machine.buffers.im2col_bytes_per_cycle
         if self.shape.window is None or cap is None or machine.array.dataflow == "is":
             return Fraction(1)
         rows = min(
             machine.array.rows, self.shape.k if machine.array.dataflow == "ws" else self.shape.m
         )
-        rate = Fraction(rows * self.bits * machine.array.count, 8)
-        return max(Fraction(1), rate / cap)
+        wanted = Fraction(rows * self.bits * machine.array.count, 8) * rate
+        return max(Fraction(1), wanted / cap)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,12 +220,15 @@ class _Tiles:
         gemm, mapping = self.gemm, self.mapping
         input_stays, weight_stays = gemm.stays(mapping)
         left = int(gemm.input_bytes(group.size, m.size, k.size))
-        right = int(gemm.weight_bytes(group.size, k.size, n.size))
+        biased = gemm.bias and k.first
+        right = int(gemm.weight_bytes(group.size, k.size + biased, n.size))
         loads_left, loads_right = n.first or not input_stays, m.first or not weight_stays
         outputs = group.size * m.size * n.size * k.last  # that leave after this step
-        extra = gemm.extra * int(gemm.operand_bytes(outputs))
+        leaving = int(gemm.leaving_bytes(outputs))
+        extra = gemm.extra * leaving
         opens = group.first and m.first and n.first and k.first
-        once = gemm.once_bytes * opens
+        once = int(gemm.operand_bytes(gemm.once)) * opens
+        trained = int(gemm.operand_bytes(gemm.once_trained)) * opens
         sums = 4 * group.size * m.size * n.size
         return Tile(
             work=array_work(
@@ -225,12 +238,12 @@ class _Tiles:
                 k.size,
                 n.size,
                 rate=self.rate,
-                demand=gemm.read_demand(self.machine),
+                demand=gemm.read_demand(self.machine, self.rate),
                 adds=not k.first,
             ),
-            weight_bytes=right * loads_right,
-            weight_loads=int(loads_right and right > 0),
-            weights_freed=right * (m.last or not weight_stays),
+            weight_bytes=right * loads_right + trained,
+            weight_loads=(loads_right and right > 0) + (trained > 0),
+            weights_freed=right * (m.last or not weight_stays) + trained,
             input_bytes=left * loads_left + extra + once,
             input_loads=(loads_left and left > 0) + gemm.extra * k.last + (once > 0),
             inputs_freed=left * (n.last or not input_stays) + once,
@@ -240,8 +253,8 @@ class _Tiles:
             vector_frees=extra,
             vector_reads=gemm.epilogue_operands * outputs,
             sum_reads=outputs,
-            outputs=outputs,
-            store_bytes=int(gemm.operand_bytes(outputs)) * gemm.stores,
+            outputs=outputs * gemm.leaving.numerator // gemm.leaving.denominator,
+            store_bytes=leaving * gemm.stores,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from ..arch import Accelerator
 from ..arch.formats import FormatError, bits
@@ -121,18 +122,18 @@ class _Lowering:
     def _stores(self) -> bool:
         return self.kernel.tail.name not in self.places.resident
 
-    @property
-    def _extra(self) -> tuple[int, int]:
-        """Operands of the epilogue that are loaded whole, and elements of those broadcast."""
-        whole = once = 0
-        for operand in self.kernel.extra:
-            if not self._loaded(operand):
-                continue
-            if operand.elements == self.kernel.tail.elements:
-                whole += 1
-            else:
-                once += known(operand.elements)
-        return whole, once
+    def _behind(self) -> _Behind:
+        """What the epilogue loads."""
+        loaded = [known(o.elements) for o in self.kernel.extra if self._loaded(o)]
+        trained = [operator.parameters for operator in self.kernel.epilogue if operator.parameters]
+        # What is as large as the output, or too large to be kept, passes by with each tile.
+        kept_bytes = min(self.room, self.machine.buffers.weight_bytes) // 8
+        kept = min(known(self.kernel.tail.elements) - 1, kept_bytes * 8 // self.bits)
+        return _Behind(
+            passing=sum(size > kept for size in (*loaded, *trained)),
+            once=sum(size for size in loaded if size <= kept),
+            once_trained=sum(size for size in trained if size <= kept),
+        )
 
     def _vector_cost(self) -> Fraction:
         """Cycles of one lane for each output element on its way out."""
@@ -143,19 +144,22 @@ class _Lowering:
         return self.machine.vector.cost("activation" if operator.transcendental else "elementwise")
 
     def _gemm(self, lead: MatMul | Convolution) -> tuple[tuple[Node, ...], str]:
-        extra, once = self._extra
-        trained = sum(operator.parameters for operator in self.kernel.operators)
+        behind = self._behind()
         shape = _matmul(lead) if isinstance(lead, MatMul) else _convolution(lead)
-        weights = shape.groups * shape.k * shape.n if _loads_parameters(lead) else 0
+        trained = _loads_parameters(lead)
+        outputs = known(lead.elements)
         product = gemm.Gemm(
             shape=shape,
             bits=self.bits,
             loads_input=self._loaded(lead.operands[0]),
-            loads_weight=weights > 0 or self._loaded(lead.operands[1]),
+            loads_weight=trained or self._loaded(lead.operands[1]),
             stores=self._stores,
             input_room=self.room,
-            extra=extra,
-            once=once + trained - weights,
+            extra=behind.passing,
+            bias=trained and lead.bias,
+            once=behind.once,
+            once_trained=behind.once_trained,
+            leaving=Fraction(outputs, shape.groups * shape.repeats * shape.m * shape.n),
             epilogue_operands=len(self.kernel.extra),
             vector_cost=self._vector_cost(),
         )
@@ -163,7 +167,7 @@ class _Lowering:
         return gemm.nodes(product, mapping, self.machine, self.rate), str(mapping)
 
     def _attention(self, lead: Attention) -> tuple[tuple[Node, ...], str]:
-        extra, once = self._extra
+        behind = self._behind()
         query, key, value = lead.operands[:3]
         heads = attention.Heads(
             copies=known(lead.copies),
@@ -173,12 +177,13 @@ class _Lowering:
             value_dim=known(lead.value_dim),
             bits=self.bits,
             loads_input=self._loaded(query),
-            loads_weight=self._loaded(key) or self._loaded(value),
+            loads_key=self._loaded(key),
+            loads_value=self._loaded(value),
             stores=self._stores,
             input_room=self.room,
-            extra=extra,
-            once=once,
-            loads_mask=any(self._loaded(operand) for operand in lead.operands[3:]),
+            extra=behind.passing,
+            once=behind.once + behind.once_trained,
+            loads_mask=lead.affine > 0 or any(self._loaded(o) for o in lead.operands[3:]),
             epilogue_operands=len(self.kernel.extra),
             merge_cost=2 * self.machine.vector.cost("elementwise"),
             softmax_cost=self.machine.vector.cost("softmax"),
@@ -203,6 +208,8 @@ class _Lowering:
             streamed += lead.parameters
         elif not isinstance(lead, Movement):  # of a table only the rows that are gathered are read
             trained += lead.parameters
+        if -(-trained * self.bits // 8) > self.machine.buffers.weight_tile_bytes:
+            streamed, trained = streamed + trained, 0  # too large to be loaded ahead
         shape = vector_work.Rows(
             rows=rows,
             input_elements=streamed,
@@ -219,6 +226,14 @@ class _Lowering:
         )
         mapping = vector_work.choose(shape, self.machine)
         return vector_work.nodes(shape, mapping, self.machine), str(mapping)
+
+
+class _Behind(NamedTuple):
+    """What an epilogue loads: operands that pass by with the outputs, and elements kept."""
+
+    passing: int
+    once: int
+    once_trained: int
 
 
 def _matmul(lead: MatMul) -> gemm.Shape:

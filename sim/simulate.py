@@ -45,6 +45,12 @@ def simulate(
         BindingError: A symbol is unbound, unknown or out of range, or the batch contradicts it.
         MappingError: The machine does not compute in `format` or cannot hold one tile.
     """
+    for value, wanted in ((workload, Workload), (machine, Accelerator | Gpu)):
+        if not isinstance(value, wanted):
+            raise TypeError(
+                f"simulate wants a Workload and a machine, got {value!r}; "
+                "tilewise.workload(name) and tilewise.machine(name) load them"
+            )
     format = format or machine.default_format
     bound, bindings = _bound(workload, dict(bind or {}), batch)
     if isinstance(machine, Gpu):

@@ -27,7 +27,7 @@ __all__ = ["SLACK", "choose", "ladder"]
 Array = NDArray[np.int64]
 
 SLACK = 1.005
-"""Predictions closer than this are equal: fewer DRAM bytes decide, then fewer tiles."""
+"""Predictions closer than this are equal: fewer DRAM bytes decide, then the shorter beginning."""
 
 
 def ladder(size: int, unit: int) -> list[int]:
@@ -49,10 +49,11 @@ class Candidates(NamedTuple):
         return Candidates(*(axis[which] for axis in self))
 
 
-def _candidates(gemm: Gemm, machine: Accelerator) -> Candidates:
+def _candidates(gemm: Gemm, machine: Accelerator, *, whole_folds: bool = True) -> Candidates:
     array, shape = machine.array, gemm.shape
     # Along rows and columns a tile is a number of whole folds; the stream may be cut anywhere.
-    units = dict(zip(axes(array.dataflow, "m", "k", "n"), (array.rows, array.cols, 1), strict=True))
+    sides = (array.rows, array.cols, 1) if whole_folds else (1, 1, 1)
+    units = dict(zip(axes(array.dataflow, "m", "k", "n"), sides, strict=True))
     sizes = {name: set(ladder(getattr(shape, name), units[name])) for name in "mkn"}
     sizes["m"].update(ladder(shape.m, 1))  # rows of outputs may be fewer than the array has
     if shape.window is not None:
@@ -72,12 +73,14 @@ def _candidates(gemm: Gemm, machine: Accelerator) -> Candidates:
 def _fits(gemm: Gemm, machine: Accelerator, candidates: Candidates) -> Any:
     groups, m, k, n, _ = candidates
     buffers = machine.buffers
-    extra = gemm.extra * gemm.operand_bytes(groups * m * n)
-    fits = gemm.input_bytes(groups, m, k) + extra + gemm.once_bytes <= gemm.input_room // 2
-    fits &= gemm.weight_bytes(groups, k, n) <= buffers.weight_tile_bytes
+    leaving = gemm.leaving_bytes(groups * m * n)
+    first_input = gemm.extra * leaving + gemm.operand_bytes(gemm.once)
+    fits = gemm.input_bytes(groups, m, k) + first_input <= gemm.input_room // 2
+    trained = gemm.operand_bytes(gemm.once_trained)
+    fits &= gemm.weight_bytes(groups, k + gemm.bias, n) + trained <= buffers.weight_tile_bytes
     fits &= groups * m * n <= buffers.accumulator_tile_words
     if gemm.stores:
-        fits &= gemm.operand_bytes(groups * m * n) <= buffers.output_tile_bytes
+        fits &= leaving <= buffers.output_tile_bytes
     return fits
 
 
@@ -89,7 +92,8 @@ def _parts(size: int, tile: Array) -> tuple[tuple[Array, Array], tuple[Array, Ar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Estimate:
-    cycles: NDArray[np.float64]
+    cycles: NDArray[np.float64]  # if the first weights are there when the kernel begins
+    alone: NDArray[np.float64]  # if nothing runs before it
     dram_bytes: Array
     tiles: Array
 
@@ -99,7 +103,7 @@ def _estimate(
 ) -> _Estimate:
     shape = gemm.shape
     groups, m, k, n, order = candidates
-    demand = gemm.read_demand(machine)
+    demand = gemm.read_demand(machine, rate)
     array_cycles, outputs = np.zeros_like(m), np.zeros_like(m)
     once_input, once_weight = np.zeros_like(m), np.zeros_like(m)
     for m_count, m_size in _parts(shape.m, m):
@@ -111,10 +115,12 @@ def _estimate(
                     machine.array, groups, m_size, k_size, n_size, rate, demand
                 )
         for n_count, n_size in _parts(shape.n, n):
-            outputs += m_count * n_count * gemm.operand_bytes(groups * m_size * n_size)
+            outputs += m_count * n_count * gemm.leaving_bytes(groups * m_size * n_size)
     for k_count, k_size in _parts(shape.k, k):
         for n_count, n_size in _parts(shape.n, n):
             once_weight += k_count * n_count * gemm.weight_bytes(groups, k_size, n_size)
+    if gemm.bias:
+        once_weight += gemm.weight_bytes(groups, 1, np.full_like(n, shape.n))
     m_tiles, k_tiles, n_tiles = (
         -(-size // tile) for size, tile in ((shape.m, m), (shape.k, k), (shape.n, n))
     )
@@ -127,7 +133,8 @@ def _estimate(
     rounds = -(-shape.groups // groups)
     steps = m_steps * n_tiles
     stored = outputs * shape.repeats * (int(gemm.stores) + gemm.extra)
-    dram_bytes = rounds * (input_total + weight_total + stored) + gemm.once_bytes
+    once = gemm.operand_bytes(gemm.once) + gemm.operand_bytes(gemm.once_trained)
+    dram_bytes = rounds * (input_total + weight_total + stored) + once
 
     per_byte = 1 / float(machine.dram_bytes_per_cycle)
     setup = machine.dram.setup_cycles
@@ -153,9 +160,15 @@ def _estimate(
         + (tiles - steps) * pace.adding(left + right)
     )
     first = gemm.input_bytes(groups, m, k)  # weights are loaded while the kernel before runs
-    last = gemm.operand_bytes(groups * m * n) * int(gemm.stores)
+    last = gemm.leaving_bytes(groups * m * n) * int(gemm.stores)
     ends = (first + last) * per_byte + groups * m * n * lane
-    return _Estimate(cycles=rounds * cycles + ends, dram_bytes=dram_bytes, tiles=rounds * tiles)
+    ahead = rounds * cycles + ends
+    return _Estimate(
+        cycles=ahead,
+        alone=ahead + gemm.weight_bytes(groups, k, n) * per_byte,
+        dram_bytes=dram_bytes,
+        tiles=rounds * tiles,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,11 +218,14 @@ def choose(gemm: Gemm, machine: Accelerator, rate: Fraction) -> GemmMapping:
     """
     every = _candidates(gemm, machine)
     fitting = every.at(_fits(gemm, machine, every))
+    if not fitting.m.size:  # no whole fold: folds that fill only part of the array
+        every = _candidates(gemm, machine, whole_folds=False)
+        fitting = every.at(_fits(gemm, machine, every))
     if not fitting.m.size:
         raise MappingError(_too_small(gemm, machine, every))
     estimate = _estimate(gemm, machine, rate, fitting)
     slower = estimate.cycles > estimate.cycles.min() * SLACK
-    best = np.lexsort((estimate.cycles, estimate.tiles, estimate.dram_bytes, slower))[0]
+    best = np.lexsort((estimate.tiles, estimate.alone, estimate.dram_bytes, slower))[0]
     groups, m, k, n, order = (int(axis[best]) for axis in fitting)
     return GemmMapping(groups=groups, m=m, k=k, n=n, order="nm" if order else "mn")
 
@@ -217,16 +233,15 @@ def choose(gemm: Gemm, machine: Accelerator, rate: Fraction) -> GemmMapping:
 def _too_small(gemm: Gemm, machine: Accelerator, candidates: Candidates) -> str:
     groups, m, k, n, _ = (int(axis.min()) for axis in candidates)
     buffers = machine.buffers
-    extra = gemm.extra * int(gemm.operand_bytes(groups * m * n))
+    leaving = int(gemm.leaving_bytes(groups * m * n))
+    inputs = int(gemm.input_bytes(groups, m, k)) + gemm.extra * leaving
+    weights = int(gemm.weight_bytes(groups, k + gemm.bias, n))
+    once, trained = (int(gemm.operand_bytes(size)) for size in (gemm.once, gemm.once_trained))
     needs = [
-        (
-            "input_bytes",
-            2 * (int(gemm.input_bytes(groups, m, k)) + extra + gemm.once_bytes),
-            gemm.input_room,
-        ),
-        ("weight_bytes", 2 * int(gemm.weight_bytes(groups, k, n)), buffers.weight_bytes),
+        ("input_bytes", 2 * (inputs + once), gemm.input_room),
+        ("weight_bytes", 2 * (weights + trained), buffers.weight_bytes),
         ("accumulator_bytes", 8 * groups * m * n, buffers.accumulator_bytes),
-        ("output_bytes", 2 * int(gemm.operand_bytes(groups * m * n)), buffers.output_bytes),
+        ("output_bytes", 2 * leaving, buffers.output_bytes),
     ]
     short = [
         f"buffers.{field} gives {has}, two tiles of {m} x {k} x {n} need {need}"

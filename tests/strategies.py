@@ -64,7 +64,10 @@ def gemms(draw: st.DrawFn, machine: Accelerator) -> Gemm:
         stores=draw(st.booleans()),
         input_room=machine.buffers.input_bytes,
         extra=draw(st.integers(0, 1)),
+        bias=draw(st.booleans()),
         once=draw(st.integers(0, 30)),
+        once_trained=draw(st.integers(0, 30)),
+        leaving=draw(st.sampled_from([Fraction(1), Fraction(1, 3)])),
         vector_cost=draw(st.sampled_from([Fraction(0), Fraction(1), Fraction(5, 2)])),
     )
 
@@ -92,7 +95,8 @@ def programs(draw: st.DrawFn) -> tuple[Accelerator, Program]:
                     value_dim=draw(st.integers(1, 16)),
                     bits=8,
                     loads_input=draw(st.booleans()),
-                    loads_weight=draw(st.booleans()),
+                    loads_key=draw(st.booleans()),
+                    loads_value=draw(st.booleans()),
                     stores=draw(st.booleans()),
                     input_room=machine.buffers.input_bytes,
                     loads_mask=draw(st.booleans()),

@@ -17,7 +17,16 @@ from tilewise.sim.simulate import simulate
 from tilewise.workloads import zoo
 from tilewise.workloads.extent import known
 from tilewise.workloads.graph import BindingError, Workload
-from tilewise.workloads.operator import Elementwise, MatMul, Operand, TokenSelection
+from tilewise.workloads.operator import (
+    Attention,
+    Convolution,
+    Elementwise,
+    MatMul,
+    Normalization,
+    Operand,
+    Operator,
+    TokenSelection,
+)
 
 KEPT = {"kept_1": 137, "kept_2": 69, "kept_3": 48}
 
@@ -178,7 +187,7 @@ def test_a_format_the_machine_lacks_is_refused_with_those_it_has() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "size"), [("input_bytes", 8), ("weight_bytes", 1), ("accumulator_bytes", 7)]
+    ("field", "size"), [("input_bytes", 1), ("weight_bytes", 1), ("accumulator_bytes", 7)]
 )
 def test_a_buffer_too_small_for_one_tile_is_named(field: str, size: int) -> None:
     buffers = machine().buffers.replace(**{field: size})
@@ -260,6 +269,102 @@ def test_an_odd_token_count_costs_a_stair_and_no_cliff() -> None:
         for tokens in (192, 196, 197)
     }
     assert cycles[192] <= cycles[196] <= cycles[197] < 1.1 * cycles[192]
+
+
+def made_of(*operators: Operator, inputs: dict[str, tuple[int, ...]]) -> Workload:
+    """A workload whose last operator is the output."""
+    return Workload(
+        name="made",
+        operators=operators,
+        inputs=tuple(inputs.items()),
+        outputs=(operators[-1].name,),
+    )
+
+
+def reads(*sources: tuple[str, int]) -> tuple[Operand, ...]:
+    return tuple(Operand(sources=(name,), elements=elements) for name, elements in sources)
+
+
+@pytest.mark.parametrize("name", ["gemmini-16x16", "edge-32x32"])
+@pytest.mark.parametrize("length", [384, 300_000, 2_000_000])
+def test_norms_of_any_width_run_and_load_their_parameters(name: str, length: int) -> None:
+    norm = Normalization(
+        name="norm", operands=reads(("x", 4 * length)), shape=(4, length), form="layer",
+        rows=4, row_length=length, affine=2 * length,
+    )  # fmt: skip
+    result = simulate(made_of(norm, inputs={"x": (4, length)}), machine(name))
+    assert result.dram_bytes >= 4 * length + 2 * length + 4 * length
+
+
+@pytest.mark.parametrize("name", ["gemmini-16x16", "edge-32x32", "zcu102-systolic"])
+@pytest.mark.parametrize(("tokens", "batch"), [(196, 2), (1024, 1), (4096, 1)])
+def test_a_position_embedding_of_any_size_rides_on_its_patches(
+    name: str, tokens: int, batch: int
+) -> None:
+    patches = MatMul(
+        name="patches", operands=reads(("x", batch * tokens * 768)), shape=(batch, tokens, 384),
+        m=batch * tokens, k=768, n=384, weights=1, bias=True,
+    )  # fmt: skip
+    position = Elementwise(
+        name="position", operands=reads(("patches", batch * tokens * 384)),
+        shape=(batch, tokens, 384), function="add", affine=tokens * 384,
+    )  # fmt: skip
+    workload = made_of(patches, position, inputs={"x": (batch, tokens, 768)})
+    owned = 768 * 384 + 384 + tokens * 384
+    moved = batch * tokens * (768 + 384)
+    assert simulate(workload, machine(name)).dram_bytes >= owned + moved
+
+
+def test_a_bias_of_any_length_runs() -> None:
+    wide = MatMul(
+        name="wide", operands=reads(("x", 16)), shape=(1, 300_000),
+        m=1, k=16, n=300_000, weights=1, bias=True,
+    )  # fmt: skip
+    result = simulate(made_of(wide, inputs={"x": (1, 16)}), machine())
+    assert result.dram_bytes == 16 + 16 * 300_000 + 300_000 + 300_000
+
+
+def test_half_the_rate_asks_half_as_much_of_the_input_buffer() -> None:
+    convolution = Convolution(
+        name="conv", operands=reads(("x", 64 * 32 * 32)), shape=(1, 64, 32, 32),
+        batch=1, in_channels=64, out_channels=64, kernel=(3, 3), stride=(1, 1), dilation=(1, 1),
+        padding=(2, 2), in_size=(32, 32), out_size=(32, 32),
+    )  # fmt: skip
+    workload = made_of(convolution, inputs={"x": (1, 64, 32, 32)})
+    # 32 rows x 2 bytes at half a word per cycle are the 32 bytes per cycle that the buffer gives.
+    assert simulate(workload, machine(), format="fp16").utilization > 0.9
+    half = machine().replace(buffers=machine().buffers.replace(im2col_bytes_per_cycle=16))
+    throttled = simulate(workload, half, format="fp16")
+    assert throttled.utilization == pytest.approx(0.5, abs=0.05)
+    assert throttled.losses.shares()["memory"] > 0.4
+
+
+def test_a_transposed_convolution_stores_what_is_left_after_adding_overlaps() -> None:
+    spread = Convolution(
+        name="up", operands=reads(("x", 64 * 32 * 32)), shape=(1, 64, 64, 64),
+        batch=1, in_channels=64, out_channels=64, kernel=(4, 4), stride=(2, 2), dilation=(1, 1),
+        padding=(2, 2), in_size=(32, 32), out_size=(64, 64), transposed=True,
+    )  # fmt: skip
+    result = simulate(made_of(spread, inputs={"x": (1, 64, 32, 32)}), machine())
+    assert result.macs == 32 * 32 * 64 * 64 * 16
+    compulsory = 64 * 32 * 32 + 64 * 64 * 16 + 64 * 64 * 64
+    assert compulsory <= result.dram_bytes < 2 * compulsory
+
+
+def test_a_trained_score_bias_is_loaded_with_the_scores_of_every_head() -> None:
+    tokens, heads = 128, 4
+    sizes = [(name, heads * tokens * 32) for name in ("q", "k", "v")]
+    attention = Attention(
+        name="attention", operands=reads(*sizes), shape=(heads, tokens, 32), copies=heads,
+        kv_copies=heads, queries=tokens, keys=tokens, head_dim=32, value_dim=32,
+    )  # fmt: skip
+    biased = replace(attention, affine=heads * tokens * tokens)
+    inputs = dict.fromkeys(("q", "k", "v"), (heads, tokens, 32))
+    for target in (machine(), gpu()):
+        plain = simulate(made_of(attention, inputs=inputs), target)
+        bias = simulate(made_of(biased, inputs=inputs), target)
+        width = 1 if isinstance(target, Accelerator) else 2
+        assert bias.dram_bytes - plain.dram_bytes == heads * tokens * tokens * width
 
 
 def test_the_hash_of_a_run_knows_workload_machine_and_format() -> None:

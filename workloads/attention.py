@@ -61,6 +61,7 @@ def written_out_attention(around: Surroundings, values: Operator) -> Fusion | No
         keys=first.n,
         head_dim=first.k,
         value_dim=values.n,
+        affine=sum(part.affine for part in scores.parts if isinstance(part, Elementwise)),
     )
     written_out = (first, *scores.parts, softmax, *guards, values)
     return Fusion(parts=(*query_scales, *key_scales, *conversions, *written_out), result=result)

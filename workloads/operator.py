@@ -189,6 +189,7 @@ class Attention(Operator):
         kv_copies: Batch times key heads; fewer than `copies` in grouped-query attention.
         queries, keys: Rows of Q and of K and V.
         head_dim, value_dim: Columns of Q and K, and of V.
+        affine: Trained numbers added to the scores, such as a relative position bias.
     """
 
     copies: Size
@@ -197,8 +198,14 @@ class Attention(Operator):
     keys: Size
     head_dim: Size
     value_dim: Size
+    affine: int = 0
 
     kind: ClassVar[str] = "attention"
+
+    @property
+    def parameters(self) -> int:
+        """Its trained mask."""
+        return self.affine
 
     @property
     def macs(self) -> Size:

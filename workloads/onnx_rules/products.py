@@ -157,6 +157,7 @@ def _attention(node: Node) -> Result:
         keys=keys,
         head_dim=head_dim,
         value_dim=value_dim,
+        affine=node.trained(3) if node.has(3) else 0,
     )
     outputs = (
         node.made(*shape),
