@@ -14,8 +14,13 @@ from pathlib import Path
 from statistics import median
 
 import tilewise
+from tilewise.arch import Accelerator
+from tilewise.sim.engine import run
+from tilewise.sim.lower import lower
 from tilewise.sim.result import Result
 from tilewise.sim.spans import UNITS
+from tilewise.workloads import Workload, vit
+from tilewise.workloads.extent import known
 
 REPOSITORY = Path(__file__).parents[1]
 GRAPHS = REPOSITORY / "workloads" / "zoo" / "graphs"
@@ -68,6 +73,37 @@ def warm(workload: str, machine: str) -> str:
     )
 
 
+def jump(name: str, model: Workload, machine: Accelerator) -> str:
+    """The engine with its jump and without: spans stand for events, some four to a span."""
+    program = lower(model.bind(), machine, machine.default_format)
+    found: dict[bool, tuple[float, int, int]] = {}
+    for jumps in (True, False):
+        start = time.perf_counter()
+        spans = run(program, machine, jump=jumps)
+        found[jumps] = time.perf_counter() - start, len(spans), spans.cycles
+    (quick_s, few, cycles), (slow_s, many, same) = found[True], found[False]
+    equal = "equal" if cycles == same else f"NOT EQUAL: {cycles} and {same}"
+    return (
+        f"{quick_s:6.2f} s {few:9,} spans with, {slow_s:6.2f} s {many:9,} without: "
+        f"{many / few:5.1f}x fewer, {slow_s / quick_s:5.1f}x faster, cycles {equal}   {name}"
+    )
+
+
+def jumps() -> list[str]:
+    """A ViT, a UNet, and as many MACs as SDXL's UNet has: the same graph at 1152x1152 pixels."""
+    machine = tilewise.machine("edge-32x32")
+    assert isinstance(machine, Accelerator)
+    base = vit(depth=12, embed=768, heads=12).with_defaults({"batch": 1})
+    unet = tilewise.workload("sd15-unet")
+    large = unet.with_defaults({"height": 144, "width": 144})
+    names = f"sd15-unet at 144x144, {known(large.bind().macs) / 1e9:,.0f} GMACs"
+    return [
+        jump("deit-base", base, machine),
+        jump("sd15-unet", unet, machine),
+        jump(names, large, machine),
+    ]
+
+
 def sizes() -> list[str]:
     """Bytes of what is shipped."""
     with tempfile.TemporaryDirectory() as folder:
@@ -94,6 +130,9 @@ def main() -> None:
     print("\nWarm: one simulation after another in a process")
     for workload, machine in WARM:
         print(warm(workload, machine), flush=True)
+    print("\nJump: tiles that repeat are skipped")
+    for line in jumps():
+        print(line, flush=True)
     print("\nSizes")
     print("\n".join(sizes()))
 

@@ -128,6 +128,7 @@ def test_compare_puts_the_speed_up_beside_the_macs(tilewise: Run) -> None:
     code, out, err = tilewise(*arguments, "--bind", "kept_1=100", "--json", "c.json")
     assert (code, err) == (0, "")
     assert re.search(r"heatvit-deit-small on edge-32x32: MACs \d\.\d\dx fewer, latency \d", out)
+    assert re.search(r"^ +heatvit-deit-small .* ↓\d\.\d\dx +↓\d", out, re.MULTILINE), "not cut"
     values = json.loads(Path("c.json").read_text())
     assert [result["workload"] for result in values["results"]] == list(arguments[1:3])
     assert values["comparison"][0]["speed_up"] == 1
@@ -154,7 +155,7 @@ def test_demo_shows_every_workload_on_arrays_and_a_gpu(
     [
         ((), SystolicArray(rows=32, cols=32)),
         (
-            ("--array", "16x8", "--dataflow", "os", "--overlap", "scale-sim"),
+            ("--array", "16X8", "--dataflow", "os", "--overlap", "scale-sim"),
             SystolicArray(rows=16, cols=8, dataflow="os", overlap="scale-sim"),
         ),
     ],
@@ -170,6 +171,9 @@ def test_gemm_takes_m_n_k_in_this_order(
     assert values["overlap"] == array.overlap
     assert 0 < values["utilization"] <= 1
     assert "(197 x 384) @ (384 x 1536)" in err
+    assert re.search(rf"cycles +{values['cycles']:,}", err)
+    assert re.search(r"MACs +116,195,328", err)
+    assert re.search(rf"fold interval +{values['fold_interval_cycles']:,} cycles", err)
 
 
 def test_list_and_show_know_everything_that_is_shipped(tilewise: Run) -> None:
@@ -194,11 +198,42 @@ def test_a_graph_of_the_user_runs_once_its_symbols_are_bound(tilewise: Run) -> N
     assert "to be bound" in tilewise("show", "mine.onnx").out
 
 
+def test_a_graph_whose_batch_alone_is_unbound_is_shown_for_one_image(tilewise: Run) -> None:
+    for name, size in (("batch", "batch"), ("n", "n"), ("one", 1)):
+        Path(f"{name}.onnx").write_bytes(relu([size, 4321]))
+    shown = {name: tilewise("show", f"{name}.onnx").out for name in ("batch", "n", "one")}
+    assert "by symbols" in shown["n"]
+    for name in ("batch", "one"):
+        assert "by symbols" not in shown[name]
+        assert "4.32 k" in shown[name]
+    assert "values are for batch=1" in shown["batch"]
+    assert "values are for" not in shown["one"]
+
+
+def test_batch_means_the_same_to_both_of_a_comparison(tilewise: Run) -> None:
+    pair = ("compare", "deit-small", "heatvit-deit-small", *GPU)
+    values = json.loads(tilewise(*pair, "--batch", "4", "--json", "-").out)
+    assert [result["batch"] for result in values["results"]] == [4, 4]
+    assert values["notes"] == []
+
+
+def test_help_says_what_a_batch_is(tilewise: Run) -> None:
+    words = re.sub(r"[\s│|]+", " ", tilewise("run", "--help").out)
+    assert "Runs of the graph; a graph with a symbol" in words
+
+
+def test_a_batch_multiplies_what_a_graph_fixes(tilewise: Run) -> None:
+    Path("two.onnx").write_bytes(relu([2, 4]))
+    out = tilewise("run", "two.onnx", *GPU, "--batch", "4", "--json", "-").out
+    assert json.loads(out)["batch"] == 8
+
+
 def test_an_operation_that_is_unknown_is_a_warning(tilewise: Run) -> None:
     Path("odd.onnx").write_bytes(relu([2, 4], op="Frobnicate", domain="com.example"))
     code, out, err = tilewise("run", "odd.onnx", *GPU)
     assert code == 0
     assert "odd on a100-80gb" in out
+    assert re.search(r"^  note: only: com\.example\.Frobnicate ", out, re.MULTILINE)
     assert re.fullmatch(r"tilewise: warning: only: com\.example\.Frobnicate .*\n", err)
 
 
@@ -226,6 +261,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("run", "./deit-small", *GPU), r"deit-small: there is no such file"),
     (("run", "deit-smal", *GPU), r"did you mean deit-small\?"),
     (("run", "mine.onnx", *GPU), r"needs a value for n"),
+    (("run", "xyzzy", *GPU), r"no model is called xyzzy\. There are deit-small"),
     (("compare", "deit-small", "sd15", *GPU), r"did you mean sd15-unet\?"),
     # the machine
     (("run", "deit-small", "--on", "a100"), r"nearest is a100-80gb"),
@@ -245,6 +281,12 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ((*PRUNED, "--bind", "=3"), r"--bind =3: wanted a name"),
     ((*PRUNED, "--bind", "kept_1=1", "kept_1=2"), r"kept_1 is already bound to 1"),
     (("compare", "deit-small", "heatvit-deit-small", *GPU, "--bind", "x=1"), r"no symbol x"),
+    (
+        ("compare", "deit-small", "heatvit-deit-small", *GPU, "--bind", "batch=4"),
+        r"heatvit-deit-small has no symbol batch; use --batch 4",
+    ),
+    (("run", "fixed.onnx", *GPU, "--bind", "batch=4"), r"use --batch 4"),
+    (("run", "mine.onnx", *GPU, "--batch", "4"), r"looks like its batch: .* --bind n=4$"),
     # the format and the batch
     ((*RUN, "--format", "int9"), r"int9"),
     ((*RUN, "--format", "fp8"), r"wanted one of .*fp16.*got 'fp8'"),
@@ -256,6 +298,16 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ((*RUN, "--trace", "/proc/a.json"), r"/proc/a\.json cannot be written"),
     ((*RUN, "--json", "same", "--html", "same"), r"two outputs"),
     (("demo", "--html", "folder"), r"folder cannot be written"),
+    (("demo", "--html", "-"), r"--html -: only --json - is standard output"),
+    ((*RUN, "--html", "-"), r"--html -: only --json - is standard output"),
+    ((*RUN, "--trace", "-"), r"--trace -: only --json - is standard output"),
+    ((*RUN, "--trace", "same", "--html", "./same"), r"two outputs"),
+    (("run", "fixed.onnx", *GPU, "--html", "./fixed.onnx"), r"fixed\.onnx is an input"),
+    (("run", "plain", *GPU, "--html", "plain"), r"plain is an input"),
+    (("run", "link.onnx", *GPU, "--trace", "fixed.onnx"), r"fixed\.onnx is an input"),
+    (("run", "fixed.onnx", *GPU, "--json", "link.onnx"), r"link\.onnx is an input"),
+    (("run", "deit-small", "--on", "good.yaml", "--json", "good.yaml"), r"good\.yaml is an input"),
+    (("compare", "deit-small", "fixed.onnx", *GPU, "--html", "fixed.onnx"), r"is an input"),
     # the closed form
     (("gemm", "1", "1", "1", "--array", "32xx32"), r"--array 32xx32: wanted rows x columns"),
     (("gemm", "1", "1", "1", "--array", "0x32"), r"--array 0x32: .* at least 1"),
@@ -266,6 +318,8 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     # the command
     (("rnu", "deit-small"), r"No such command 'rnu'.*'run'"),
     (("run", "deit-small"), r"Missing option '--on'"),
+    ((*RUN, "--on", "h200"), r"--on is given twice"),
+    ((*RUN, "--on=h200"), r"--on is given twice"),
     ((*RUN, "--jsn", "x"), r"No such option: --jsn.*--json"),
     (("run",), r"Missing argument"),
     (("demo", "more"), r"unexpected extra argument"),
@@ -294,11 +348,20 @@ def wrong_files(tilewise: Run) -> None:
     Path("empty.onnx").touch()
     Path("truncated.onnx").write_bytes(whole[: len(whole) // 2])
     Path("truncated.onnx.gz").write_bytes(gzip.compress(whole)[:40])
+    Path("fixed.onnx").write_bytes(relu([2, 4]))
+    Path("plain").write_bytes(relu([2, 4]))
+    Path("link.onnx").symlink_to("fixed.onnx")
     Path("folder").mkdir()
+    Path("good.yaml").write_text(MACHINE)
     Path("zero.yaml").write_text(MACHINE.replace("rows: 16", "rows: 0"))
     Path("odd.yaml").write_text(MACHINE.replace("rows: 16", "rowz: 16"))
     Path("lacking.yaml").write_text(MACHINE.replace("rows: 16, ", ""))
     Path("tiny.yaml").write_text(MACHINE.replace("_bytes: 65536", "_bytes: 2"))
+
+
+def contents() -> dict[Path, bytes]:
+    """Every file here, and what is in it."""
+    return {path: path.read_bytes() if path.is_file() else b"" for path in Path().iterdir()}
 
 
 @pytest.mark.usefixtures("wrong_files")
@@ -312,7 +375,7 @@ def test_a_mistake_is_one_line_and_code_2(
     output.write_text("whole")
     if arguments[0] in ("run", "compare", "gemm") and "--json" not in arguments:
         arguments = (*arguments, "--json", str(output))
-    before = sorted(Path().iterdir())
+    before = contents()
     code, out, err = tilewise(*arguments)
     assert code == 2
     assert out == ""
@@ -320,7 +383,7 @@ def test_a_mistake_is_one_line_and_code_2(
     assert "Traceback" not in err
     assert re.search(expected, err), err
     assert output.read_text() == "whole"
-    assert sorted(Path().iterdir()) == before, "nothing half-written is left"
+    assert contents() == before, "nothing is touched, and nothing half-written is left"
 
 
 def test_an_output_is_refused_before_the_work_begins(

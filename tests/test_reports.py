@@ -83,8 +83,35 @@ def test_a_comparison_counts_by_the_image() -> None:
 def test_a_sentence_puts_the_speed_up_beside_the_macs() -> None:
     slower = replace(small(), cycles=2 * small().cycles)
     assert compare(small(), slower).sentences == (
-        "vit on edge-32x32: MACs 1.00x fewer, latency 2.00x more",
+        "vit on edge-32x32: MACs equal, latency 2.00x more",
     )
+
+
+def test_a_sentence_is_right_in_both_orders() -> None:
+    dense, pruned = small(), small(selectors=(1,))
+    gain = compare(dense, pruned).gains[1]
+    for first, second, word, arrow in ((dense, pruned, "fewer", "↓"), (pruned, dense, "more", "↑")):
+        comparison = compare(first, second)
+        assert f"MACs {gain.mac_ratio:.2f}x {word}, " in comparison.sentences[0]
+        assert f" {arrow}{gain.mac_ratio:.2f}x" in str(comparison)
+        assert f"{gain.mac_ratio:.2f}x {word}" in html_text([comparison])
+    assert compare(dense, dense).sentences[0].endswith(": MACs equal, latency equal")
+
+
+def test_a_comparison_of_different_batches_says_so() -> None:
+    one, four = small(), small(batch=4)
+    assert compare(four, four).notes == ()
+    assert "the batches differ: vit 4 and vit 1" in compare(four, one).notes[0]
+    assert "the batches differ" in as_text(comparison_view([compare(four, one)]), 200)
+    assert "the batches differ" in html_text([compare(four, one)])
+
+
+def test_notes_stand_beside_the_numbers() -> None:
+    result = replace(small(), notes=tuple(f"oddity {index}" for index in range(12)))
+    views = (result_view(result), comparison_view([compare(result, small())]))
+    for text in (*(as_text(view) for view in views), html_text([compare(result)])):
+        assert len(re.findall(r"[Nn]ote: oddity \d", text)) == 10
+        assert "2 more like these" in text
 
 
 def test_a_ratio_without_meaning_is_no_number_in_json() -> None:
@@ -98,7 +125,7 @@ def test_a_comparison_prints_as_its_table() -> None:
     text = str(compare(small(), small(selectors=(1,))))
     assert "speed" not in text
     assert "edge-32x32" in text
-    assert re.search(r"vit .* \d\.\d\dx", text)
+    assert re.search(r"vit .* [↓↑]\d\.\d\dx", text)
     assert len(repr(compare(small()))) < 100, "a prompt echoes the repr"
 
 
@@ -119,6 +146,33 @@ def test_the_rows_of_a_run_add_up_to_the_run(machine: str) -> None:
         assert sum(row.dram_bytes for row in rows) == result.dram_bytes
         assert math.isclose(sum(row.energy_j for row in rows), result.energy_j)
         assert sum(row.kernels for row in rows) == len(result.operators)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_kernel_has_one_utilization(machine: str) -> None:
+    result = small(machine)
+    assert [row.utilization for row in by_kernel(result)] == [
+        operator.utilization for operator in result.operators
+    ]
+    kernel = next(operator for operator in result.operators if operator.macs)
+    other = replace(kernel, utilization=0.4321)  # unlike the share of its window
+    changed = replace(
+        result, operators=tuple(other if o is kernel else o for o in result.operators)
+    )
+    assert "43.2 %" in as_text(result_view(changed, all_kernels=True))
+    assert "43.2 %" in html_text([compare(changed)])
+    assert "module util.:" not in as_text(result_view(changed, all_kernels=True))
+
+
+def test_the_utilization_of_modules_is_headed_as_such() -> None:
+    deep = simulate(vit(depth=9, embed=64, heads=2, image=112), load_machine("a100-80gb"))
+    text = as_text(result_view(deep), 80)
+    assert re.search(r"^ +module *$", text, re.MULTILINE), "the column's head"
+    assert "module util.: MACs done over MACs possible in a module's time" in text
+    modules = by_module(deep)
+    assert any(row.utilization is None for row in modules)
+    shares = [row.share * row.window_utilization for row in modules]
+    assert sum(shares) == pytest.approx(deep.utilization)
 
 
 @pytest.mark.parametrize("limit", range(1, 30))
@@ -154,6 +208,15 @@ def test_a_default_is_told_from_what_the_user_bound() -> None:
     assert "batch=1 (default)" in as_text(result_view(small()))
 
 
+def test_arithmetic_vector_unit_and_memory_look_alike_in_both_charts() -> None:
+    same = {"useful": "mac", "vector": "vector", "memory": "dram"}
+    for cause, component in same.items():
+        assert CAUSE_COLORS[cause] == ENERGY_COLORS[component]
+    others = set(ENERGY_COLORS) - {*same.values(), "compute"}
+    owned = {CAUSE_COLORS[cause] for cause in same}
+    assert not owned & {ENERGY_COLORS[component] for component in others}
+
+
 def test_every_cause_unit_and_component_has_a_look_of_its_own() -> None:
     assert tuple(CAUSE_COLORS) == CAUSES
     assert tuple(UNIT_COLORS) == UNITS
@@ -170,6 +233,13 @@ def test_every_number_of_a_machine_is_shown_with_its_source(name: str) -> None:
     assert "Hz" in text
 
 
+def test_a_property_that_holds_or_not_is_no_number() -> None:
+    gpu = load_machine("a100-80gb").model_copy(update={"fused_attention": False})
+    text = as_text(machine_view(gpu, {}), 200)
+    assert re.search(r"fused_attention +no\b", text)
+    assert re.search(r"fused_attention +yes\b", as_text(machine_view(load_machine("h200"), {})))
+
+
 def test_a_workload_is_shown_with_its_symbols() -> None:
     workload = vit(depth=2, embed=64, heads=2, image=112, selectors=(1,))
     text = as_text(workload_view(workload))
@@ -180,11 +250,18 @@ def test_a_workload_is_shown_with_its_symbols() -> None:
 
 @given(st.floats(1e-11, 1e14))
 def test_a_quantity_keeps_three_digits(value: float) -> None:
-    number, prefixed = quantity(value, "s").split()
+    number, prefixed = quantity(value, "J").split()
     scale = {"p": -12, "n": -9, "µ": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12}
     assert len(number.replace(".", "")) == 3
-    read = float(number) * 10.0 ** scale[prefixed.removesuffix("s")]
+    read = float(number) * 10.0 ** scale[prefixed.removesuffix("J")]
     assert read == pytest.approx(value, rel=6e-3)
+
+
+@given(st.floats(999.5, 1e14))
+def test_long_times_are_whole_seconds(value: float) -> None:
+    number, unit = quantity(value, "s").split()
+    assert unit == "s"
+    assert float(number.replace(",", "")) == pytest.approx(value, abs=0.5)
 
 
 # --- JSON ----------------------------------------------------------------------------------------
@@ -239,7 +316,7 @@ def test_tracks_are_units_and_slices_are_kernels() -> None:
     assert names == {operator.name for operator in small().operators}
     slice_ = next(slices(document))
     assert {"ts", "dur", "pid", "tid", "cat", "args"} <= set(slice_)
-    assert {"mapping", "macs", "dram_bytes"} <= set(slice_["args"])
+    assert set(slice_["args"]) == {"mapping", "kernel_macs", "kernel_dram_bytes", "busy_cycles"}
 
 
 def test_a_long_trace_is_merged_and_says_so() -> None:
@@ -384,6 +461,20 @@ def test_what_cannot_be_written_is_known_before_the_work(
 def test_two_outputs_need_two_files(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="two outputs"):
         check_writable([tmp_path / "a", tmp_path / "." / "a"])
+
+
+def test_an_input_is_no_output_by_whatever_path(tmp_path: Path) -> None:
+    model, link = tmp_path / "vit.onnx", tmp_path / "link"
+    model.write_text("model")
+    link.symlink_to(model)
+    for path in (model, link, tmp_path / "." / "vit.onnx"):
+        for output, read in ((path, model), (model, path)):
+            with pytest.raises(OutputError, match="is an input"):
+                check_writable([output], [read])
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    check_writable([tmp_path / "out"], [circle])  # whoever opens it says what is wrong
+    assert model.read_text() == "model"
 
 
 def test_a_protected_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

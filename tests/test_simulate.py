@@ -1,5 +1,6 @@
 """Which question: do whole models come out as arithmetic and their own laws say?"""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 
@@ -271,7 +272,7 @@ def test_an_odd_token_count_costs_a_stair_and_no_cliff() -> None:
     assert cycles[192] <= cycles[196] <= cycles[197] < 1.1 * cycles[192]
 
 
-def made_of(*operators: Operator, inputs: dict[str, tuple[int, ...]]) -> Workload:
+def made_of(*operators: Operator, inputs: Mapping[str, tuple[int, ...]]) -> Workload:
     """A workload whose last operator is the output."""
     return Workload(
         name="made",
