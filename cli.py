@@ -20,8 +20,11 @@ from .cli_inputs import (
     bindings,
     bindings_for,
     find_workload,
+    input_files,
     message,
     nearest,
+    refuse_repeats,
+    refuse_unbound_batch,
     spread,
     systolic_array,
 )
@@ -45,13 +48,13 @@ app = typer.Typer(
 
 _DEMO_WORKLOADS = ("deit-small", "heatvit-deit-small", "sd15-unet")
 _DEMO_MACHINES = ("edge-32x32", "edge-128x128", "a100-80gb")
-_WARNINGS = 10  # that are printed; a foreign graph may give hundreds
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 if all went well, 2 if the user must change something."""
     given = spread(sys.argv[1:] if arguments is None else arguments)
     try:
+        refuse_repeats(given)
         code = app(given, standalone_mode=False, prog_name="tilewise")
         sys.stdout.flush()
     except BrokenPipeError:
@@ -120,7 +123,7 @@ def run(
     from .reports.outputs import Outputs
     from .reports.table import result_view
 
-    outputs = Outputs(json=json, html=html, trace=trace)
+    outputs = Outputs(json=json, html=html, trace=trace, inputs=input_files(workload, on))
     given = bindings(bind or [])
     (result,) = _simulated([(workload, on)], given, batch, format)
     chosen = _chosen(given, batch)
@@ -145,12 +148,16 @@ def compare(
     from .reports.compare import compare
     from .reports.outputs import Outputs
 
-    outputs = Outputs(json=json, html=html, trace=trace)
+    outputs = Outputs(json=json, html=html, trace=trace, inputs=input_files(a, b, on))
     given = bindings(bind or [])
     results = _simulated([(a, on), (b, on)], given, batch, format)
     comparison = compare(*results)
     _print_comparisons(outputs.console, [comparison], _chosen(given, batch))
-    values = {"comparison": comparison.as_dicts(), "results": [r.as_dict() for r in results]}
+    values = {
+        "comparison": comparison.as_dicts(),
+        "notes": list(comparison.notes),
+        "results": [result.as_dict() for result in results],
+    }
     outputs.write([comparison], values)
 
 
@@ -189,8 +196,18 @@ def gemm(
         "macs": m * n * k,
         "utilization": m * n * k / (shape.pes * cycles),
     }
-    shown = numbers | {"utilization": percent(numbers["utilization"])}
-    outputs.console.print(facts(f"({m} x {k}) @ ({k} x {n})", list(shown.items())))
+    shown = [
+        ("array", f"{numbers['array']} PEs"),
+        ("dataflow", shape.dataflow),
+        ("overlap", shape.overlap),
+        ("cycles", f"{cycles:,}"),
+        ("folds", f"{split.count:,}"),
+        ("column blocks", f"{split.blocks:,}"),
+        ("fold interval", f"{numbers['fold_interval_cycles']:,} cycles"),
+        ("MACs", f"{numbers['macs']:,}"),
+        ("utilization", percent(numbers["utilization"])),
+    ]
+    outputs.console.print(facts(f"({m} x {k}) @ ({k} x {n})", shown))
     outputs.write([], {"m": m, "n": n, "k": k, **numbers})
 
 
@@ -245,23 +262,25 @@ def _simulated(
     # Everything is read before anything runs, so that a wrong name is known at once.
     models = {name: find_workload(name) for name, _ in pairs}
     machines = {name: load_machine(name) for _, name in pairs}
+    for model in models.values():
+        refuse_unbound_batch(model, given, batch)
+    binds = {name: bindings_for(model, models.values(), given) for name, model in models.items()}
     results: list[Result] = []
     with steps(len(pairs), _console(error=True)) as step:
         for name, on in pairs:
             model, machine = models[name], machines[on]
             step(f"{model.name} on {machine.name}")
-            bind = bindings_for(model, models.values(), given)
-            results.append(simulate(model, machine, bind=bind, batch=batch, format=format))
+            result = simulate(model, machine, bind=binds[name], batch=batch, format=format)
+            results.append(result)
     _warn([note for result in results for note in result.notes])
     return results
 
 
 def _warn(notes: Sequence[str]) -> None:
-    distinct = list(dict.fromkeys(notes))
-    for note in distinct[:_WARNINGS]:
+    from .reports.table import noted
+
+    for note in noted(notes):
         print(f"tilewise: warning: {note}", file=sys.stderr)
-    if len(distinct) > _WARNINGS:
-        print(f"tilewise: warning: {len(distinct) - _WARNINGS} more like these", file=sys.stderr)
 
 
 def _chosen(given: Mapping[str, int], batch: int) -> set[str]:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -17,8 +18,11 @@ __all__ = [
     "bindings",
     "bindings_for",
     "find_workload",
+    "input_files",
     "message",
     "nearest",
+    "refuse_repeats",
+    "refuse_unbound_batch",
     "spread",
     "systolic_array",
 ]
@@ -69,6 +73,23 @@ def spread(arguments: Sequence[str]) -> list[str]:
     return spread_out
 
 
+def refuse_repeats(arguments: Sequence[str]) -> None:
+    """Refuse an option that is given twice, of which the parser would drop the first.
+
+    Raises:
+        UserError: One other than `--bind` is.
+    """
+    seen: set[str] = set()
+    for argument in arguments:
+        option, _, _ = argument.partition("=")
+        if option == "--":
+            return
+        if option in seen:
+            raise UserError(f"{option} is given twice; a command takes it once")
+        if option.startswith("--") and option != "--bind":
+            seen.add(option)
+
+
 def bindings(pairs: Sequence[str]) -> dict[str, int]:
     """Read `name=number` pairs.
 
@@ -92,10 +113,57 @@ def bindings(pairs: Sequence[str]) -> dict[str, int]:
 def bindings_for(
     workload: Workload, all_workloads: Iterable[Workload], given: Mapping[str, int]
 ) -> dict[str, int]:
-    """What of `given` concerns `workload`: all but symbols that only others of a command have."""
+    """What of `given` concerns `workload`: all but symbols that only others of a command have.
+
+    Raises:
+        UserError: `batch` is bound and `workload` lacks it, so that it alone would take one image.
+    """
     own = {symbol.name for symbol in workload.symbols}
+    if "batch" in given and "batch" not in own:
+        raise UserError(
+            f"--bind batch={given['batch']}: {workload.name} has no symbol batch; "
+            f"use --batch {given['batch']}, which every workload takes"
+        )
     known = {symbol.name for each in all_workloads for symbol in each.symbols}
     return {name: value for name, value in given.items() if name in own or name not in known}
+
+
+def refuse_unbound_batch(workload: Workload, given: Mapping[str, int], batch: int) -> None:
+    """Say that an unbound symbol looks like the batch, which `--batch` would not set.
+
+    Raises:
+        UserError: The first size of the first input is a symbol without a value.
+    """
+    first = str(workload.inputs[0][1][0]) if workload.inputs and workload.inputs[0][1] else ""
+    unbound = {symbol.name for symbol in workload.symbols if symbol.default is None} - set(given)
+    if first == "batch" or first not in unbound:
+        return
+    missing = f"{workload.name} needs a value for {first}, which looks like its batch: "
+    if batch == 1:
+        raise UserError(f"{missing}bind it, for example {first}=1")
+    raise UserError(f"{missing}instead of --batch {batch}, --bind {first}={batch}")
+
+
+def input_files(*names: str) -> list[Path]:
+    """Which of the workloads and machines a command names are files of the user.
+
+    >>> [path.name for path in input_files("deit-small", "vit.onnx", "./mine.yaml")]
+    ['vit.onnx', 'mine.yaml']
+    """
+    from .arch import machine_names
+    from .workloads import zoo
+
+    shipped = (*zoo.names(), *machine_names())
+    return [
+        Path(name)
+        for name in names
+        if _is_path(name) or (name not in shipped and Path(name).exists())
+    ]
+
+
+def _is_path(name: str) -> bool:
+    endings = (".onnx", ".onnx.gz", ".yaml", ".yml")
+    return name.endswith(endings) or "/" in name or os.sep in name
 
 
 def find_workload(name: str) -> Workload:
@@ -107,8 +175,7 @@ def find_workload(name: str) -> Workload:
     """
     from .workloads import read, workload
 
-    is_path = name.endswith((".onnx", ".onnx.gz")) or "/" in name or os.sep in name
-    return read(name) if is_path else workload(name)
+    return read(name) if _is_path(name) else workload(name)
 
 
 def systolic_array(size: str, dataflow: str, overlap: str | None) -> SystolicArray:
@@ -119,7 +186,7 @@ def systolic_array(size: str, dataflow: str, overlap: str | None) -> SystolicArr
     """
     from .arch import OVERLAPS, SystolicArray
 
-    found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", size)
+    found = re.fullmatch(r"(\d{1,9})[xX](\d{1,9})", size)
     if not found or not all(int(part) for part in found.groups()):
         raise UserError(f"--array {size}: wanted rows x columns, both at least 1, such as 32x32")
     if dataflow not in OVERLAPS:

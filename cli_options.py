@@ -17,7 +17,14 @@ Bind = Annotated[
     list[str] | None,
     typer.Option("--bind", metavar="NAME=N ...", help="Values for symbols; defaults otherwise."),
 ]
-Batch = Annotated[int, typer.Option("--batch", metavar="N", help="Images.")]
+Batch = Annotated[
+    int,
+    typer.Option(
+        "--batch",
+        metavar="N",
+        help="Runs of the graph; a graph with a symbol `batch` takes them side by side.",
+    ),
+]
 Format = Annotated[
     str | None,
     typer.Option("--format", metavar="NAME", help="int8, fp16...; the machine's by default."),

@@ -77,8 +77,9 @@ class _Walk:
             self.document.fail(key, f"wanted plain YAML, got the tag {node.tag}")
         if isinstance(node, ScalarNode):
             value = _scalar(node)
-            if isinstance(value, int | float | Fraction) and not isinstance(value, bool):
-                self.document.numbers.add(dotted(key))
+            if isinstance(value, int | float | Fraction):
+                if not isinstance(value, bool):
+                    self.document.numbers.add(dotted(key))
                 if origin:
                     self.document.sources[dotted(key)] = origin
             return value

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-__all__ = ["Comparison", "Gain", "compare"]
+__all__ = ["Comparison", "Gain", "compare", "factor"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +65,19 @@ class Comparison:
         """One for each result but the base: what its MACs promise and what it keeps."""
         return tuple(
             f"{result.workload} on {result.machine}: "
-            f"MACs {_factor(gain.mac_ratio, 'fewer', 'more')}, "
-            f"latency {_factor(gain.speed_up, 'less', 'more')}"
+            f"MACs {factor(gain.mac_ratio, 'fewer')}, latency {factor(gain.speed_up, 'less')}"
             for result, gain in zip(self.results[1:], self.gains[1:], strict=True)
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of the workloads wants to be known, and whether the batches differ."""
+        notes = [note for result in self.results for note in result.notes]
+        batches = {result.batch for result in self.results}
+        if len(batches) > 1:
+            counts = " and ".join(f"{r.workload} {r.batch}" for r in self.results)
+            notes.append(f"compared by the image, but the batches differ: {counts}")
+        return tuple(dict.fromkeys(notes))
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """One mapping for each result, ready for JSON; a ratio without meaning is None."""
@@ -137,7 +146,14 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _factor(value: float, gain: str, loss: str) -> str:
+def factor(value: float, gain: str, loss: str = "more") -> str:
+    """A gain in words that are right both ways.
+
+    >>> factor(1.7376, "fewer"), factor(0.5755, "fewer"), factor(1.0, "less")
+    ('1.74x fewer', '1.74x more', 'equal')
+    """
     if not math.isfinite(value) or not value:
         return "not comparable"
-    return f"{ratio(value)} {gain}" if value >= 1 else f"{ratio(1 / value)} {loss}"
+    if math.isclose(value, 1, rel_tol=1e-12):
+        return "equal"
+    return f"{ratio(value)} {gain}" if value > 1 else f"{ratio(1 / value)} {loss}"

@@ -16,14 +16,17 @@ class OutputError(Exception):
     """A file that cannot be written; one line says why."""
 
 
-def check_writable(paths: Iterable[Path]) -> None:
+def check_writable(paths: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
     """Refuse what could not be written, before the work whose result it is to hold.
 
     Raises:
-        OutputError: One of `paths` cannot be written, or two are the same file.
+        OutputError: One of `paths` cannot be written, is one of `inputs`, or two are the same file.
     """
+    kept = {_resolved(path) for path in inputs} - {None}
     seen: set[Path] = set()
     for path in paths:
+        if _resolved(path) in kept:
+            raise OutputError(f"{path} is an input; give the output a file of its own")
         target = _target(path)
         if target in seen:
             raise OutputError(f"{path} is given for two outputs; give each its own file")
@@ -65,6 +68,14 @@ def write_text(path: Path, text: str) -> None:
 def json_text(value: Any) -> str:
     """Write `value` as JSON that every reader takes: a NaN or an infinity is an error of ours."""
     return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _resolved(path: Path) -> Path | None:
+    """The file behind `path`; None if there can be none, which whoever opens it will say."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def _target(path: Path) -> Path:

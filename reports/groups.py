@@ -23,6 +23,8 @@ class Row:
         time_s: That part of the run's latency.
         macs, dram_bytes, energy_j: Sums.
         losses: PE-cycles by cause.
+        utilization: As a lone kernel's result says, from its start to its end; None for several,
+            which may overlap.
     """
 
     name: str
@@ -34,9 +36,10 @@ class Row:
     dram_bytes: int
     energy_j: float
     losses: Losses
+    utilization: float | None
 
     @property
-    def utilization(self) -> float:
+    def window_utilization(self) -> float:
         """MACs done over MACs possible in its part of the run."""
         shares = self.losses.shares()
         return shares["useful"] + shares["selector"]
@@ -124,4 +127,5 @@ def _row(result: Result, name: str, members: Sequence[KernelResult]) -> Row:
         dram_bytes=sum(member.dram_bytes for member in members),
         energy_j=sum(sum(member.energy_j.values()) for member in members),
         losses=losses,
+        utilization=members[0].utilization if len(members) == 1 else None,
     )

@@ -11,12 +11,12 @@ from jinja2 import Environment, StrictUndefined
 
 from ..sim.result import KernelResult, Result
 from .charts import StackedBars, stacked_bars
-from .compare import Comparison
+from .compare import Comparison, factor
 from .groups import by_kernel
 from .style import CAUSE_COLORS, CAUSE_LABELS, ENERGY_COLORS, ENERGY_LABELS
-from .table import bindings_line, run_line
+from .table import bindings_line, noted, run_line
 from .timeline import timeline
-from .units import percent, plain, quantity, ratio
+from .units import percent, plain, quantity
 
 __all__ = ["html_text"]
 
@@ -42,6 +42,7 @@ def html_text(comparisons: Sequence[Comparison], title: str = "") -> str:
         rows=_comparison_rows(comparisons) if len(results) > 1 else [],
         batched=any(result.batch > 1 for result in results),
         sentences=[sentence for each in comparisons for sentence in each.sentences],
+        notes=noted(note for each in comparisons for note in each.notes),
         losses=losses,
         energy=_energy_chart(comparisons),
         results=[_section(result) for result in results],
@@ -77,9 +78,9 @@ def _comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
                     "energy": quantity(result.energy_j / result.batch, "J"),
                     "macs": quantity(result.macs / result.batch),
                     "base": index == 0,
-                    "mac_ratio": ratio(gain.mac_ratio),
-                    "speed_up": ratio(gain.speed_up),
-                    "energy_ratio": ratio(gain.energy_ratio),
+                    "mac_ratio": factor(gain.mac_ratio, "fewer"),
+                    "speed_up": factor(gain.speed_up, "less"),
+                    "energy_ratio": factor(gain.energy_ratio, "less"),
                     "mac_bar": 100 * gain.mac_ratio / most,
                     "speed_bar": 100 * gain.speed_up / most,
                     "slower": gain.speed_up < 1,
@@ -114,7 +115,7 @@ def _section(result: Result) -> dict[str, Any]:
         "bindings": bindings_line(result, result.bindings),
         "timeline": timeline(result),
         "kernels": _kernels(result),
-        "notes": result.notes,
+        "notes": noted(result.notes),
     }
 
 
@@ -144,7 +145,10 @@ def _kernels(result: Result) -> list[dict[str, Any]]:
             "time": (row.time_s, quantity(row.time_s, "s")),
             "share": (row.share, percent(row.share)),
             "macs": (row.macs, quantity(row.macs) if row.macs else "-"),
-            "utilization": (row.utilization, percent(row.utilization) if row.macs else "-"),
+            "utilization": (
+                operator.utilization,
+                percent(operator.utilization) if row.macs else "-",
+            ),
             "dram": (row.dram_bytes, quantity(row.dram_bytes, "B")),
             "energy": (row.energy_j, quantity(row.energy_j, "J")),
             "gradient": _gradient(operator),

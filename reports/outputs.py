@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from .compare import Comparison
-from .files import check_writable, json_text, write_text
+from .files import OutputError, check_writable, json_text, write_text
 
 __all__ = ["Outputs"]
 
@@ -24,18 +24,24 @@ class Outputs:
         json: Path of the numbers, `-` for standard output.
         html: Path of the report.
         trace: Path of the trace.
+        inputs: What the command reads, which no output may replace.
 
     Raises:
-        OutputError: One of them cannot be written.
+        OutputError: One of them cannot be written, or is an input or another output.
     """
 
     json: str | None = None
     html: Path | None = None
     trace: Path | None = None
+    inputs: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
+        for option, path in (("--html", self.html), ("--trace", self.trace)):
+            if path == Path("-"):
+                raise OutputError(f"{option} -: only --json - is standard output; give a file")
         json = None if self.json in (None, "-") else Path(self.json)
-        check_writable(path for path in (json, self.html, self.trace) if path is not None)
+        outputs = [path for path in (json, self.html, self.trace) if path is not None]
+        check_writable(outputs, self.inputs)
 
     @property
     def console(self) -> Console:

@@ -57,6 +57,8 @@ def _leaves(value: object, key: str = "") -> Iterator[tuple[str, Number | str]]:
     elif isinstance(value, tuple):
         for index, inner in enumerate(cast("tuple[object, ...]", value)):
             yield from _leaves(inner, f"{key}[{index}]")
+    elif isinstance(value, bool):  # before the numbers, among which Python counts it
+        yield key, "yes" if value else "no"
     elif isinstance(value, int | float | Fraction | str):
         yield key, value
 
@@ -99,10 +101,7 @@ def _with_unit(key: str, value: Number) -> str:
 
 def workload_view(workload: Workload) -> RenderableType:
     """Symbols, work by kind of operator, and what costs nothing, under the default binding."""
-    try:
-        bound = workload.bind()
-    except BindingError:  # a symbol without a default: what depends on it stays a formula
-        bound = workload
+    bound, said = _bound(workload)
     summary = facts(
         workload.name,
         [
@@ -112,7 +111,7 @@ def workload_view(workload: Workload) -> RenderableType:
             ("inputs", ", ".join(f"{n} ({_shape(shape)})" for n, shape in workload.inputs)),
         ],
     )
-    parts: list[RenderableType] = [summary, ""]
+    parts: list[RenderableType] = [summary, *said, ""]
     if workload.symbols:
         parts += [_symbols(workload), ""]
     parts += [_kinds(bound), ""]
@@ -120,6 +119,17 @@ def workload_view(workload: Workload) -> RenderableType:
         parts += [_free(workload), ""]
     parts += [Text(f"note: {note}") for note in workload.notes]
     return Group(*parts)
+
+
+def _bound(workload: Workload) -> tuple[Workload, list[Text]]:
+    """By its defaults, or for one image if only `batch` lacks one, or else as formulas."""
+    unbound = [symbol.name for symbol in workload.symbols if symbol.default is None]
+    try:
+        if unbound == ["batch"]:
+            return workload.bind({"batch": 1}), [Text("  values are for batch=1", style="dim")]
+        return workload.bind(), []
+    except BindingError:
+        return workload, []
 
 
 def _symbols(workload: Workload) -> RenderableType:

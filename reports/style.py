@@ -69,17 +69,21 @@ UNIT_LABELS: Mapping[str, str] = {
 ENERGY_COLORS: Mapping[str, str] = {
     "mac": GREEN,
     "compute": GREEN,
-    "registers": SKY,
-    "input_buffer": BLUE,
+    "registers": PURPLE,
+    "input_buffer": SKY,
     "weight_buffer": YELLOW,
     "accumulators": ORANGE,
     "output_buffer": LIGHT,
     "vector": VERMILLION,
-    "dram": PURPLE,
+    "dram": BLUE,
     "static": DARK,
     "idle": DARK,
 }
-"""By component of accelerators and GPUs; what is the same in both looks the same."""
+"""By component of accelerators and GPUs; what is the same in both looks the same.
+
+Arithmetic, vector unit and DRAM also look like the causes they belong to (useful, vector, memory);
+the palette has too few colours for the others to differ from every cause.
+"""
 
 ENERGY_LABELS: Mapping[str, str] = {
     "mac": "arithmetic",

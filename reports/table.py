@@ -13,14 +13,26 @@ from rich.table import Table
 from rich.text import Text
 
 from ..sim.result import Result
-from .compare import Comparison
+from .compare import Comparison, factor
 from .groups import Row, by_kernel, by_module
 from .style import CAUSE_COLORS, CAUSE_LABELS, ENERGY_COLORS, ENERGY_LABELS
-from .units import percent, plain, quantity, ratio
+from .units import percent, plain, quantity
 
-__all__ = ["as_text", "comparison_table", "comparison_view", "facts", "result_view"]
+__all__ = [
+    "add_row",
+    "aligned",
+    "as_text",
+    "bindings_line",
+    "comparison_table",
+    "comparison_view",
+    "facts",
+    "noted",
+    "result_view",
+    "run_line",
+]
 
 _WIDE = 100  # columns from which on there is room for more
+_NOTES = 10  # that are shown; a foreign graph may give hundreds
 
 
 def result_view(
@@ -40,7 +52,9 @@ def result_view(
         parts = Table.grid(padding=(0, 6))
         parts.add_row(losses, energy)
     rows = by_kernel(result) if all_kernels else by_module(result)
-    return Group(header(result, given), "", parts, "", kernel_table(rows, result, width), "")
+    notes = [Text(f"  note: {note}", style="yellow") for note in noted(result.notes)]
+    head = Group(header(result, given), *notes)
+    return Group(head, "", parts, "", kernel_table(rows, result, width), "")
 
 
 def header(result: Result, given: Collection[str] = ()) -> RenderableType:
@@ -69,6 +83,13 @@ def header(result: Result, given: Collection[str] = ()) -> RenderableType:
     )
     facts.add_row("DRAM", f"{quantity(result.dram_bytes, 'B')} moved")
     return Group(title, Padding(facts, (0, 0, 0, 2)))
+
+
+def noted(notes: Iterable[str]) -> list[str]:
+    """Notes, each once, and how many were left out."""
+    distinct = list(dict.fromkeys(notes))
+    more = [f"{len(distinct) - _NOTES} more like these"] if len(distinct) > _NOTES else []
+    return distinct[:_NOTES] + more
 
 
 def run_line(result: Result) -> str:
@@ -117,7 +138,7 @@ def kernel_table(rows: Sequence[Row], result: Result, width: int = 80) -> Table:
         "time": lambda row: quantity(row.time_s, "s"),
         "share": lambda row: percent(row.share),
         "MACs": lambda row: quantity(row.macs) if row.macs else "-",
-        "util.": lambda row: percent(row.utilization) if row.macs else "-",
+        _SHARE if several else "util.": lambda row: _utilization(row, several),
         "DRAM": lambda row: quantity(row.dram_bytes, "B"),
         "energy": lambda row: quantity(row.energy_j, "J"),
         "main loss": _main_loss,
@@ -128,10 +149,21 @@ def kernel_table(rows: Sequence[Row], result: Result, width: int = 80) -> Table:
     table = aligned(list(kept), left=("kind", "main loss"))
     for row in rows:
         add_row(table, [cell(row) for cell in kept.values()])
-    if len(rows) < len(result.operators):
-        table.caption = f"{len(result.operators)} kernels; --all lists each"
+    if several:
+        table.caption = (
+            "module util.: MACs done over MACs possible in a module's time\n"
+            f"{len(result.operators)} kernels; --all lists each from its start to its end"
+        )
         table.caption_justify = "left"
     return table
+
+
+_SHARE = "module\nutil."
+
+
+def _utilization(row: Row, several: bool) -> str:
+    share = row.window_utilization if several or row.utilization is None else row.utilization
+    return percent(share) if row.macs else "-"
 
 
 def _main_loss(row: Row) -> str:
@@ -142,7 +174,7 @@ def _main_loss(row: Row) -> str:
 def comparison_table(*comparisons: Comparison) -> Table:
     """Results beside their bases, image for image, under the machines' names."""
     columns = ["workload", "latency", "util.", "energy", "MACs"]
-    table = aligned([*columns, "MACs\nfewer", "latency\nless", "energy\nless"])
+    table = aligned([*columns, *(f"{what}\nchange" for what in ("MACs", "latency", "energy"))])
     machine = ""
     for comparison in comparisons:
         pairs = zip(comparison.results, comparison.gains, strict=True)
@@ -160,10 +192,19 @@ def comparison_table(*comparisons: Comparison) -> Table:
                     percent(result.utilization),
                     quantity(result.energy_j / result.batch, "J"),
                     quantity(result.macs / result.batch),
-                    *(ratio(value) for value in ratios),
+                    *(_arrow(value) for value in ratios),
                 ],
             )
     return table
+
+
+def _arrow(value: float) -> str:
+    """A gain that is right both ways, in little room: down is less of it, up is more."""
+    text = factor(value, "↓", "↑")
+    if text == "not comparable":
+        return "-"
+    number, _, arrow = text.partition(" ")
+    return f"{arrow}{number}"
 
 
 def aligned(columns: Sequence[str], left: Collection[str] = ()) -> Table:
@@ -194,7 +235,9 @@ def comparison_view(
         if result.bindings
     }
     sentences = [sentence for comparison in comparisons for sentence in comparison.sentences]
+    notes = noted(note for comparison in comparisons for note in comparison.notes)
     lines = [Text(line, style="dim") for line in bound] + [Text(line) for line in sentences]
+    lines += [Text(f"note: {note}", style="yellow") for note in notes]
     return Group(comparison_table(*comparisons), *lines, "")
 
 

@@ -31,6 +31,7 @@ def trace(*results: Result, limit: int = SLICES) -> dict[str, Any]:
 
     Each slice is named after its kernel.  `args.busy_cycles` is the work inside a slice, which is
     less than its length only where slices had to be merged; `metadata` says so if they were.
+    `args.kernel_macs` and `args.kernel_dram_bytes` are the whole kernel's on each of its slices.
 
     Args:
         results: Each becomes a process.
@@ -132,8 +133,8 @@ def _events(process: int, result: Result, slices: tuple[Column, ...]) -> Iterato
             "dur": length,
             "args": {
                 "mapping": operator.mapping,
-                "macs": operator.macs,
-                "dram_bytes": operator.dram_bytes,
+                "kernel_macs": operator.macs,
+                "kernel_dram_bytes": operator.dram_bytes,
                 "busy_cycles": cycles,
             },
         }

@@ -16,11 +16,15 @@ def quantity(value: float, unit: str = "") -> str:
     ('4.85 ms', '4.60 GMACs', '0 J')
     >>> quantity(999.96, "B/s"), quantity(12.0), quantity(12, "B")
     ('1.00 kB/s', '12.0', '12 B')
+    >>> quantity(1234567.8, "s")  # nobody counts in megaseconds
+    '1,234,568 s'
     """
     if not value or not math.isfinite(value) or (isinstance(value, int) and abs(value) < 1000):
         return f"{value:g} {unit}".rstrip()
     # Round first: 999.96 is 1.00 k, not 1000.
     rounded = float(f"{value:.2e}")
+    if unit == "s" and abs(rounded) >= 1000:
+        return f"{value:,.0f} s"
     exponent = 3 * math.floor(math.log10(abs(rounded)) / 3 + 1e-12)
     exponent = min(max(exponent, min(_PREFIXES)), max(_PREFIXES))
     return f"{_three_digits(rounded / 10.0**exponent)} {_PREFIXES[exponent]}{unit}".rstrip()
