@@ -360,7 +360,8 @@ def test_a_trained_score_bias_is_loaded_with_the_scores_of_every_head() -> None:
         kv_copies=heads, queries=tokens, keys=tokens, head_dim=32, value_dim=32,
     )  # fmt: skip
     biased = replace(attention, affine=heads * tokens * tokens)
-    inputs = dict.fromkeys(("q", "k", "v"), (heads, tokens, 32))
+    shape = (heads, tokens, 32)
+    inputs: dict[str, tuple[int, ...]] = {"q": shape, "k": shape, "v": shape}
     for target in (machine(), gpu()):
         plain = simulate(made_of(attention, inputs=inputs), target)
         bias = simulate(made_of(biased, inputs=inputs), target)
