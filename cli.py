@@ -42,6 +42,7 @@ app = typer.Typer(
     name="tilewise",
     help="What does hardware gain when the number of tokens varies, and where did the rest go?",
     add_completion=False,
+    rich_markup_mode=None,  # its imports would double the time of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -89,7 +90,10 @@ def demo(
         Path, typer.Option("--html", metavar="FILE", help="Where to write the report.")
     ] = Path("tilewise-demo.html"),
 ) -> None:
-    """The main job: a pruned ViT and a diffusion UNet on two arrays and a GPU, in one report."""
+    """Run the main job and write a report.
+
+    A pruned ViT and a diffusion UNet, on two arrays and a GPU.
+    """
     from .reports.compare import compare
     from .reports.outputs import Outputs
 
@@ -118,7 +122,10 @@ def run(
         bool, typer.Option("--all", help="List every kernel instead of modules.")
     ] = False,
 ) -> None:
-    """Simulate WORKLOAD on MACHINE: utilization, latency, energy, and where the rest went."""
+    """Simulate WORKLOAD on MACHINE.
+
+    Prints utilization, latency, energy, and where the rest went.
+    """
     from .reports.compare import compare
     from .reports.outputs import Outputs
     from .reports.table import result_view
@@ -144,7 +151,10 @@ def compare(
     html: Html = None,
     trace: Trace = None,
 ) -> None:
-    """Simulate A and B on MACHINE: the speed-up of B beside its reduction in MACs."""
+    """Compare two workloads on one machine.
+
+    Prints the speed-up of B over A beside its reduction in MACs.
+    """
     from .reports.compare import compare
     from .reports.outputs import Outputs
 
@@ -175,7 +185,10 @@ def gemm(
     ] = None,
     json: Json = None,
 ) -> None:
-    """Compute cycles of (M x K) @ (K x N) on one array, by the closed form."""
+    """Count the cycles of one product.
+
+    (M x K) @ (K x N) on one array, by the closed form.
+    """
     from .reports.outputs import Outputs
     from .reports.table import facts
     from .reports.units import percent
@@ -229,7 +242,10 @@ def list_(what: Annotated[str, typer.Argument(metavar="workloads|machines")]) ->
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(metavar="MACHINE|WORKLOAD")]) -> None:
-    """Show the numbers of a machine and their sources, or what a workload is made of."""
+    """Show what a machine or a workload is.
+
+    The numbers of a machine and their sources, or what a workload is made of.
+    """
     from .arch import load_machine, machine_names, sources
     from .reports.show import machine_view, workload_view
     from .workloads import UnknownModelError, zoo
