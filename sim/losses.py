@@ -9,7 +9,6 @@ up exactly; none is negative.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 
@@ -158,8 +157,3 @@ def _covered(
     np.add.at(steps, np.searchsorted(times, np.minimum(starts[real], last)), 1)
     np.add.at(steps, np.searchsorted(times, np.minimum(ends[real], last)), -1)
     return np.cumsum(steps)[:-1] > 0
-
-
-def summed(losses: Sequence[Losses]) -> Losses:
-    """The losses of a whole run."""
-    return sum(losses, Losses())

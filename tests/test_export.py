@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tilewise.workloads import onnx_export
-from tilewise.workloads.extent import evaluate, parse
+from tilewise.workloads.extent import evaluate
+from tilewise.workloads.extent_text import parse
 from tilewise.workloads.extras import MissingExtraError, require
 from tilewise.workloads.onnx_file import load
 from tilewise.workloads.zoo import torch_unet, torch_vit

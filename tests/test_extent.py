@@ -19,11 +19,11 @@ from tilewise.workloads.extent import (
     lower_bound,
     maximum,
     minimum,
-    parse,
     product,
     symbol,
     symbols_of,
 )
+from tilewise.workloads.extent_text import parse
 
 NAMES = ("batch", "height", "kept_1")
 numbers = st.integers(-20, 20)

@@ -10,7 +10,8 @@ from typing import Any
 import onnx
 import pytest
 
-from tilewise.workloads.extent import evaluate, parse
+from tilewise.workloads.extent import evaluate
+from tilewise.workloads.extent_text import parse
 from tilewise.workloads.onnx_file import load
 from tilewise.workloads.zoo import generate
 

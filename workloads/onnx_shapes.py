@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import onnx
 
-from .extent import parse, symbol
+from .extent import symbol
+from .extent_text import parse
 from .onnx_node import Shape
 
 __all__ = ["dims", "inferred_shapes", "stated_shapes"]
