@@ -1,4 +1,4 @@
-"""A matrix product or convolution as a loop nest of tiles, and the choice of that nest.
+"""A matrix product or convolution as a loop nest of tiles; `tiling.py` chooses the nest.
 
 Every such operator is `groups` x `repeats` products `(m, k) @ (k, n)`: groups have right operands
 of their own (the groups of a convolution, the heads of a batched product), repeats share one (the

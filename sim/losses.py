@@ -112,16 +112,16 @@ def _busy(spans: Spans, kernels: int) -> NDArray[np.int64]:
     return cycles
 
 
-def window_ends(spans: Spans, kernels: int) -> NDArray[np.int64]:
-    """When each kernel and all before it are over, in executed cycles, `(kernels,)`."""
+def window_ends(spans: Spans, late: NDArray[np.int64], kernels: int) -> NDArray[np.int64]:
+    """When each kernel and all before it are over, `(kernels,)`; `late` is when each span is."""
     ends = np.zeros(kernels, dtype=np.int64)
-    np.maximum.at(ends, spans.kernel, spans.end + spans.tail)
+    np.maximum.at(ends, spans.kernel, late)
     return np.maximum.accumulate(ends)
 
 
 def _gaps(spans: Spans, kernels: int) -> NDArray[np.int64]:
     """Cycles in which the arrays idle, by cause and kernel, `(causes, kernels)`."""
-    windows = window_ends(spans, kernels)
+    windows = window_ends(spans, spans.end + spans.tail, kernels)
     makespan = int(windows[-1]) if kernels else 0
     array, vector = spans.is_of("array"), spans.is_of("vector")
     memory = spans.is_of("weights", "inputs", "store")

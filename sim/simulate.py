@@ -13,7 +13,7 @@ from ..workloads.extent import known
 from ..workloads.graph import BindingError, Workload
 from .energy import kernel_energy
 from .engine import run
-from .losses import account
+from .losses import account, window_ends
 from .lower import lower
 from .program import Program, total
 from .result import KernelResult, Result
@@ -99,9 +99,7 @@ def _operators(
 ) -> tuple[KernelResult, ...]:
     kernels = len(program.kernels)
     losses = account(program, spans, machine)
-    ends = np.zeros(kernels, dtype=np.int64)
-    np.maximum.at(ends, spans.kernel, spans.end + spans.tail + spans.offset)
-    ends = np.maximum.accumulate(ends)
+    ends = window_ends(spans, spans.end + spans.tail + spans.offset, kernels)
     windows = np.diff(ends, prepend=0)
     first, last = _extent(spans, kernels, ends)
     rate = machine.array.macs_per_cycle(format)
