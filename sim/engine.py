@@ -79,7 +79,8 @@ class _Run:
         self.flights = self._flights()
         self.handed: tuple[deque[Flight], ...] = (deque(), deque(), deque())
         self.made = 0
-        self.bus_until = self.vector_until = 0
+        self.bus_until = self.vector_until = self.drained_at = 0
+        self.late = [0 for _ in program.kernels]  # when all that each has begun will be there
 
     def spans(self) -> Spans:
         """Run to the end."""
@@ -145,6 +146,8 @@ class _Run:
         if not self.jump or not flight.opens:
             return
         now = int(self.env.now)
+        if max(self.late[: flight.kernel], default=0) > now:
+            return  # a result of an earlier kernel is still on its way, and will not repeat
         state: tuple[object, ...] | None = None
         for frame, iteration in flight.opens:
             if not frame.remaining or self.air[0].number < frame.first:
@@ -163,6 +166,8 @@ class _Run:
             self.made - flight.number,
             self.air[0].number - flight.number,
             max(self.bus_until - now, 0),
+            max(self.bus_until + self.bus.latency_cycles - now, 0),
+            max(self.drained_at - now, 0),
             max(self.vector_until - now, 0),
             self.weight_buffer.level,
             self.input_buffer.level,
@@ -219,8 +224,12 @@ class _Run:
         self.bus_until = int(self.env.now) + self.bus.transfer_cycles(size_bytes, descriptors)
         return self.bus_until
 
+    def _is_late(self, kernel: int, until: int) -> None:
+        self.late[kernel] = max(self.late[kernel], until)
+
     def _transfer(self, unit: int, flight: Flight) -> _Process:
         start = int(self.env.now)
+        self._is_late(flight.kernel, self.bus_until + self.bus.latency_cycles)
         yield self.env.timeout(self.bus_until - start)
         self._record(unit, flight.kernel, start, self.bus.latency_cycles)
 
@@ -249,6 +258,8 @@ class _Run:
             start = int(self.env.now)
             flight.started = True
             flight.result_at = start + work.latency
+            self.drained_at = max(self.drained_at, flight.result_at)
+            self._is_late(flight.kernel, start + max(work.latency, work.cycles))
             if flight.result is not None:
                 self._later(work.latency, flight.result)
             yield self.env.timeout(work.cycles)
@@ -286,6 +297,7 @@ class _Run:
             start = int(self.env.now)
             flight.started = True
             self.vector_until = flight.vector_at = start + tile.vector_cycles
+            self._is_late(flight.kernel, self.vector_until + tile.host_cycles)
             yield self.env.timeout(tile.vector_cycles)
             self._record(_VECTOR, flight.kernel, start)
             if tile.accumulators_freed:
