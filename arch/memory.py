@@ -10,6 +10,8 @@ DramKind = Literal[
     "ddr3", "ddr4", "lpddr4", "lpddr5", "gddr6", "gddr6x", "hbm2", "hbm2e", "hbm3", "hbm3e"
 ]
 
+DramOrder = Literal["program", "fifo", "priority"]
+
 
 class Buffers(Value, frozen=True):
     """On-chip SRAMs, in bytes, each double-buffered: a tile uses at most half of one.
@@ -60,10 +62,13 @@ class Dram(Value, frozen=True):
 
     `bytes_per_s` is the rate of a long transfer; `latency_s` passes between a request and its
     first byte, is pipelined and does not hold the bus; `setup_cycles` (of the machine's clock)
-    are spent on each DMA descriptor. `kind` names the entry of the energy table.
+    are spent on each DMA descriptor. `kind` names the entry of the energy table. `order` is who is
+    served next: what stands next in the program, who asked first (`fifo`), or inputs before weights
+    before stores (`priority`). Only in the first is a faster machine never slower.
     """
 
     bytes_per_s: Positive
     latency_s: NotNegative
     setup_cycles: Whole
     kind: DramKind
+    order: DramOrder = "program"

@@ -8,9 +8,10 @@ __all__ = ["Bus"]
 
 
 class Bus:
-    """Set-up, rate and latency of one machine's DRAM."""
+    """Set-up, rate, latency and order of one machine's DRAM."""
 
     def __init__(self, machine: Accelerator) -> None:
+        self.order = machine.dram.order
         self.latency_cycles = machine.dram_latency_cycles
         self._setup_cycles = machine.dram.setup_cycles
         rate = machine.dram_bytes_per_cycle

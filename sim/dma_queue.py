@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 
 from .flight import Flight
@@ -37,16 +37,19 @@ def waits_for(program: Program) -> tuple[tuple[int, ...], ...]:
 
 
 def dma_queue(
-    flights: Iterator[Flight | None], after: tuple[tuple[int, ...], ...], program: Program
+    flights: Iterator[Flight | None],
+    after: Sequence[Sequence[int]],
+    program: Program,
+    first: int,
 ) -> Iterator[tuple[Action, Flight | None]]:
     """The order in which the DMA serves loads and stores.
 
     A load that must wait for an earlier kernel's stores is queued right behind them; one that need
-    not is queued `_AHEAD` tiles early.
+    not is queued `_AHEAD` tiles early.  What lies before the kernel `first` is stored.
     """
     ahead: deque[Flight] = deque()  # loads queued, store not yet
     held: deque[Flight] = deque()  # inputs that wait for the stores of an earlier kernel
-    stored = -1  # the last kernel whose stores are all queued
+    stored = first - 1  # the last kernel whose stores are all queued
 
     def ready(flight: Flight) -> bool:
         producers = after[flight.kernel]

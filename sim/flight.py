@@ -10,7 +10,7 @@ import simpy
 from .program import Loop, Node, Tile
 from .steady import Frame
 
-__all__ = ["Flight", "Step", "steps"]
+__all__ = ["Flight", "Load", "Step", "steps"]
 
 _Opened: TypeAlias = "tuple[tuple[Frame, int], ...]"  # iterations, outermost first
 
@@ -23,12 +23,24 @@ class Step(NamedTuple):
     opens: _Opened
 
 
+class Load:
+    """What is loaded for a tile: its size, and when it is there (None before it begins)."""
+
+    __slots__ = ("descriptors", "size_bytes", "there", "there_at")
+
+    def __init__(self, env: simpy.Environment, size_bytes: int, descriptors: int) -> None:
+        self.size_bytes = size_bytes
+        self.descriptors = descriptors
+        self.there = simpy.Event(env)
+        self.there_at: int | None = None
+
+
 class Flight:
     """A tile on its way through the units, with the events at which they hand it on."""
 
     __slots__ = (
-        "finished", "first", "inputs", "inputs_at", "kernel", "last", "number", "opens", "over",
-        "result", "result_at", "started", "stored_at", "tile", "vector_at", "weights", "weights_at",
+        "finished", "first", "inputs", "kernel", "last", "number", "opens", "over", "result",
+        "result_at", "started", "stored_at", "tile", "vector_at", "weights",
     )  # fmt: skip
 
     def __init__(self, env: simpy.Environment, kernel: int, step: Step, number: int, last: bool):
@@ -39,24 +51,37 @@ class Flight:
         self.number = number
         self.first = step.first
         self.last = last
-        self.weights = simpy.Event(env) if tile.weight_bytes else None
-        self.inputs = simpy.Event(env) if tile.input_bytes else None
+        self.weights = (
+            Load(env, tile.weight_bytes, tile.weight_loads) if tile.weight_bytes else None
+        )
+        self.inputs = Load(env, tile.input_bytes, tile.input_loads) if tile.input_bytes else None
         self.result = simpy.Event(env) if tile.work and tile.vector_cycles is not None else None
         self.finished = simpy.Event(env)  # the vector unit is done with it
         # When what has begun will be there, for comparing states; None before it begins.
-        self.weights_at: int | None = None
-        self.inputs_at: int | None = None
         self.result_at: int | None = None
         self.vector_at: int | None = None
         self.stored_at: int | None = None
         self.started = False
         self.over = False
 
+    @property
+    def loads(self) -> tuple[Load | None, Load | None]:
+        """Its weights and its inputs."""
+        return self.weights, self.inputs
+
+    def loading(self, now: int) -> tuple[int, int]:
+        """When its weights and its inputs will be there, as seen from `now`; -1: not begun."""
+        weights, inputs = (_seen(load.there_at if load else None, now) for load in self.loads)
+        return weights, inputs
+
     def state(self, now: int) -> tuple[int, ...]:
         """How far it is, as seen from `now`; -1 for what has not begun."""
-        times = (self.weights_at, self.inputs_at, self.result_at, self.vector_at, self.stored_at)
-        seen = (-1 if time is None else max(time - now, 0) for time in times)
-        return (self.started, *seen)
+        times = (self.result_at, self.vector_at, self.stored_at)
+        return (self.started, *self.loading(now), *(_seen(time, now) for time in times))
+
+
+def _seen(time: int | None, now: int) -> int:
+    return -1 if time is None else max(time - now, 0)
 
 
 def steps(nodes: Sequence[Node]) -> Iterator[Step]:

@@ -181,7 +181,9 @@ def tiles(nodes: tuple[Node, ...]) -> Iterator[Tile]:
 
 
 def repeat(count: int, body: tuple[Node, ...]) -> tuple[Node, ...]:
-    """`body`, `count` times, as the smallest tree: nothing, itself, or a loop."""
+    """`body`, `count` times, as the smallest tree: nothing, itself, or one loop."""
     if count == 0 or not body:
         return ()
+    if len(body) == 1 and isinstance(body[0], Loop):
+        return (Loop(count=count * body[0].count, body=body[0].body),)
     return body if count == 1 else (Loop(count=count, body=body),)

@@ -55,6 +55,7 @@ class Spans:
         start, end, tail: Cycles, `(spans,)`.
         offset: Cycles that were skipped before, `(spans,)`.
         repeats: Which spans happen again, inner repeats before those around them.
+        executed: How many spans were executed; the others are known to happen as they did.
     """
 
     unit: NDArray[np.int64]
@@ -64,13 +65,20 @@ class Spans:
     tail: NDArray[np.int64]
     offset: NDArray[np.int64]
     repeats: tuple[Repeat, ...] = ()
+    executed: int = 0
 
     @classmethod
-    def of(cls, rows: Sequence[Row], repeats: Sequence[Repeat] = ()) -> Spans:
-        """The columns of `rows`."""
+    def of(
+        cls,
+        rows: Sequence[Row] | NDArray[np.int64],
+        repeats: Sequence[Repeat] = (),
+        executed: int | None = None,
+    ) -> Spans:
+        """The columns of `rows`, or of an array `(spans, 6)` of such; all executed if None."""
         table = np.array(rows, dtype=np.int64).reshape(-1, len(Row._fields))
         unit, kernel, start, end, tail, offset = (np.ascontiguousarray(c) for c in table.T)
-        return cls(unit, kernel, start, end, tail, offset, tuple(repeats))
+        executed = len(table) if executed is None else executed
+        return cls(unit, kernel, start, end, tail, offset, tuple(repeats), executed)
 
     def __len__(self) -> int:
         return len(self.unit)
@@ -117,4 +125,5 @@ class Spans:
             self.end[row] + shift,
             self.tail[row],
             np.zeros(len(row), dtype=np.int64),
+            executed=len(row),
         )

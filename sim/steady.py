@@ -93,8 +93,9 @@ def multiplicity(rows: int, repeats: Sequence[Repeat]) -> NDArray[np.int64]:
 
 
 def weights(times: NDArray[np.int64], repeats: Sequence[Repeat]) -> NDArray[np.int64]:
-    """How often each executed cycle happens, at `times`."""
+    """How often each executed cycle happens, at `times` in ascending order."""
     found = np.ones(len(times), dtype=np.int64)
-    for repeat in repeats:
-        found[(times >= repeat.start) & (times < repeat.end)] *= 1 + repeat.times
+    ends = np.array([(repeat.start, repeat.end) for repeat in repeats]).reshape(-1, 2)
+    for repeat, (first, last) in zip(repeats, np.searchsorted(times, ends), strict=True):
+        found[first:last] *= 1 + repeat.times
     return found

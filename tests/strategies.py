@@ -1,5 +1,6 @@
 """Random machines and programs, small enough to run by the hundred."""
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -123,6 +124,22 @@ def programs(draw: st.DrawFn) -> tuple[Accelerator, Program]:
                 weights_early=draw(st.booleans()),
             )
         )
+    return machine, Program(kernels=tuple(kernels))
+
+
+@st.composite
+def blocks(draw: st.DrawFn) -> tuple[Accelerator, Program]:
+    """A program's kernels several times over, each time waiting for the time before."""
+    (machine, program), times = draw(programs()), draw(st.integers(3, 6))
+    size = len(program.kernels)
+    kernels = [
+        replace(kernel, after=tuple(number * size + other for other in kernel.after))
+        for number in range(times)
+        for kernel in program.kernels
+    ]
+    for number in range(1, times if size else 0):
+        first = kernels[number * size]
+        kernels[number * size] = replace(first, after=(*first.after, number * size - 1))
     return machine, Program(kernels=tuple(kernels))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from strategies import EDGE, programs
+from strategies import EDGE, blocks, programs
 
 from tilewise.arch import Accelerator
 from tilewise.sim.engine import run
@@ -77,6 +77,31 @@ def test_what_is_skipped_happens_when_it_would_have_in_many_programs(
     case: tuple[Accelerator, Program], times: int
 ) -> None:
     skips_and_agrees(case, times)
+
+
+def replays_and_agrees(case: tuple[Accelerator, Program], times: int) -> None:
+    machine, program = case[0], stretched(case[1], times)
+    fast = run(program, machine)
+    assume(fast.executed < len(fast))  # a run that takes nothing over shows nothing
+    agree(machine, program, fast, run(program, machine, jump=False))
+
+
+# About every other random chain of blocks is taken over in part; these all are.
+@given(blocks(), st.integers(1, 3))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
+def test_blocks_that_come_again_happen_as_they_would_have(
+    case: tuple[Accelerator, Program], times: int
+) -> None:
+    replays_and_agrees(case, times)
+
+
+@pytest.mark.slow
+@given(blocks(), st.integers(1, 3))
+@settings(max_examples=500, suppress_health_check=[HealthCheck.filter_too_much])
+def test_blocks_that_come_again_happen_as_they_would_have_in_many_programs(
+    case: tuple[Accelerator, Program], times: int
+) -> None:
+    replays_and_agrees(case, times)
 
 
 def streaming(count: int) -> Program:

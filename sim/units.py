@@ -1,0 +1,384 @@
+"""The units of a machine as SimPy processes: DMA, arrays, vector unit and host.
+
+Each unit takes its share of every tile in program order; what one unit hands to another is an
+event, and a buffer is a container of bytes.  Inside a tile the closed forms hold, so an event is
+spent on a tile and never on a cycle.
+
+A transfer holds the bus for its set-up and its bytes; latency comes on top and is pipelined.  The
+inputs of a kernel wait for the last store of the kernels that make them, while its weights may be
+loaded before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TypeAlias
+
+import simpy
+
+from ..arch import Accelerator
+from .bus import Bus
+from .dma_queue import Action, dma_queue
+from .flight import Flight, Load, Step, steps
+from .program import Node, Program, Tile
+from .record import Record
+from .replay import Start, State
+from .spans import UNITS, Row
+
+__all__ = ["Process", "Units"]
+
+_WEIGHTS, _INPUTS, _ARRAY, _VECTOR, _STORE, _HOST = range(len(UNITS))
+_UNDER_WAY = (
+    32  # tiles that may be begun and not over; assumed: 256 ran no faster where it was tried
+)
+
+Process: TypeAlias = Generator[simpy.Event, None, None]
+_Queue: TypeAlias = Iterator[Flight | None]
+
+
+class Units:
+    """One machine at work on a program, from a start on; everything in it changes.
+
+    Attributes:
+        busy: How much each unit has in hand.
+        env: SimPy's; its clock counts executed cycles.
+        bus: The DRAM.
+        air: Tiles that are begun and not over, in order.
+        made: How many tiles were begun.
+        offset: Cycles by which true time is ahead of the clock.
+        late: For each kernel, when all that has begun of it will be there.
+        ended: Whether the program holds no tile that is not begun.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        after: Sequence[Sequence[int]],
+        machine: Accelerator,
+        record: Record,
+        start: Start,
+        lead: Callable[[Flight], None],
+    ) -> None:
+        self.env = simpy.Environment(initial_time=start.executed)
+        self.bus = Bus(machine)
+        self.air: deque[Flight] = deque()
+        self.made = 0
+        self.offset = start.offset
+        self.late = [0 for _ in program.kernels]
+        self.ended = False
+        self.bus_until = self.vector_until = self.drained_at = start.executed
+        self.busy = [0 for _ in UNITS]
+        self._resumed: Load | None = None  # was on the bus at the start
+        self._program = program
+        self._after = after
+        self._record = record
+        self._first_kernel = start.kernel
+        self._lead = lead
+        self._done = [simpy.Event(self.env) for _ in program.kernels]
+        self._landed = simpy.Event(self.env)  # the next time that there is room for one more tile
+        self._steps = self._flights(start.kernel)
+        self._queues: list[deque[Flight]] = []
+        sizes = machine.buffers
+        self._weight_buffer = self._buffer(sizes.weight_bytes)
+        self._input_buffer = self._buffer(sizes.input_bytes)
+        self._output_buffer = self._buffer(sizes.output_bytes)
+        self._accumulators = self._buffer(sizes.accumulator_bytes)
+        processes = (*self._memory(), self._array(self._queue()), self._vector(self._queue()))
+        self._processes = [self.env.process(process) for process in processes]
+        self._take_up(start.state)
+
+    def run(self) -> None:
+        """Runs to the end.
+
+        Raises:
+            RuntimeError: The program waits for itself.
+        """
+        self.env.run()
+        if any(process.is_alive for process in self._processes):
+            raise RuntimeError(f"the program waits for itself from cycle {self.env.now} on")
+
+    @property
+    def now(self) -> int:
+        """The executed cycle."""
+        return int(self.env.now)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Bytes that are free in the weight, input, output and accumulator buffers."""
+        buffers = self._weight_buffer, self._input_buffer, self._output_buffer, self._accumulators
+        return tuple(buffer.level for buffer in buffers)
+
+    def is_fresh(self) -> bool:
+        """Whether all tiles that were worked on are over, and nothing of them is on its way."""
+        first = self.air[0]
+        return (
+            not any(flight.started for flight in self.air)
+            and not self.busy[_ARRAY]
+            and not self.busy[_VECTOR]
+            and not self.busy[_HOST]
+            and max(self.late[: first.kernel], default=0) <= self.now
+        )
+
+    def state(self) -> State:
+        """What a fresh machine is about."""
+        return State(
+            ahead=tuple(flight.loading(self.now) for flight in self.air),
+            bus=max(self.bus_until - self.now, 0),
+            transferring=self.is_transferring,
+        )
+
+    @property
+    def is_transferring(self) -> bool:
+        """Whether the bus is taken; at the last cycle of a transfer it is, until that is noted."""
+        return bool(self.busy[_WEIGHTS] or self.busy[_INPUTS] or self.busy[_STORE])
+
+    def _take_up(self, state: State) -> None:
+        """Let what was under way in `state` be under way."""
+        self.bus_until = self.now + state.bus
+        buffers = self._weight_buffer, self._input_buffer
+        for seen in state.ahead:
+            flight = next(self._steps)
+            for load, left, buffer in zip(flight.loads, seen, buffers, strict=True):
+                if load is None or left < 0:
+                    continue
+                buffer.get(load.size_bytes)
+                load.there_at = self.now + left
+                self._is_late(flight.kernel, load.there_at)
+                if state.transferring and left == state.bus + self.bus.latency_cycles:
+                    self._resumed = load
+                else:
+                    self._later(left, load.there)
+
+    # Tiles, as the units take them
+
+    def _flights(self, kernel: int) -> Iterator[Flight]:
+        for index in range(kernel, len(self._program.kernels)):
+            previous: Step | None = None
+            for step in steps(self._program.kernels[index].nodes):
+                if previous is not None:
+                    yield self._flight(index, previous, last=False)
+                previous = step
+            if previous is not None:
+                yield self._flight(index, previous, last=True)
+
+    def _flight(self, kernel: int, step: Step, last: bool) -> Flight:
+        for frame, iteration in step.opens:
+            if iteration == 0:
+                frame.first = self.made
+        flight = Flight(self.env, kernel, step, self.made, last)
+        self.made += 1
+        self.air.append(flight)
+        for queue in self._queues:
+            queue.append(flight)
+        return flight
+
+    def _queue(self) -> _Queue:
+        """A unit's tiles in program order; None while too many are under way to begin another."""
+        queue: deque[Flight] = deque()
+        self._queues.append(queue)
+        return self._taken(queue)
+
+    def _taken(self, queue: deque[Flight]) -> _Queue:
+        while True:
+            if queue:
+                yield queue.popleft()
+            elif len(self.air) >= _UNDER_WAY:
+                yield None
+            elif next(self._steps, None) is None:
+                self.ended = True
+                return
+
+    def _over(self, flight: Flight) -> None:
+        """Nobody works on the tile any more."""
+        flight.over = True
+        if self.air[0].over:
+            while self.air and self.air[0].over:
+                self.air.popleft()
+            self._landed.succeed()
+            self._landed = simpy.Event(self.env)
+
+    # What happens when
+
+    def _buffer(self, capacity: int) -> simpy.Container:
+        return simpy.Container(self.env, capacity=capacity, init=capacity)
+
+    def _later(self, delay: int, event: simpy.Event) -> None:
+        """Let `event` happen `delay` cycles from now, without holding anybody up."""
+        if delay:
+            later = self.env.timeout(delay)
+            later.callbacks.append(event.trigger)  # pyright: ignore[reportUnknownMemberType]
+        else:
+            event.succeed()
+
+    def _work(self, unit: int, kernel: int, start: int, until: int, tail: int = 0) -> Process:
+        """Hold a unit until a cycle, then note it."""
+        self.busy[unit] += 1
+        yield self.env.timeout(until - self.now)
+        self.busy[unit] -= 1
+        self._record.rows.append(Row(unit, kernel, start, until, tail, self.offset))
+
+    def _is_late(self, kernel: int, until: int) -> None:
+        self.late[kernel] = max(self.late[kernel], until)
+
+    def _producers(self, kernel: int) -> Iterator[simpy.Event]:
+        for index in self._after[kernel]:
+            if index >= self._first_kernel and not self._done[index].processed:
+                yield self._done[index]
+
+    def _operands(self, flight: Flight) -> Iterator[simpy.Event]:
+        if flight.first:
+            yield from self._producers(flight.kernel)
+        for load in flight.loads:
+            if load is not None:
+                yield load.there
+
+    # The units
+
+    def _memory(self) -> Iterator[Process]:
+        """The DRAM's one queue, in the order of the program."""
+        yield self._dma(dma_queue(self._queue(), self._after, self._program, self._first_kernel))
+
+    def _dma(self, queue: Iterator[tuple[Action, Flight | None]]) -> Process:
+        for action, flight in queue:
+            if flight is None:
+                yield self._landed
+            elif action is Action.STORE:
+                yield from self._store(flight)
+            elif action is Action.WEIGHTS:
+                if not self._program.kernels[flight.kernel].weights_early:
+                    yield from self._producers(flight.kernel)
+                yield from self._fetch(_WEIGHTS, flight, flight.weights, self._weight_buffer)
+            else:
+                yield from self._producers(flight.kernel)
+                yield from self._fetch(_INPUTS, flight, flight.inputs, self._input_buffer)
+
+    def _fetch(
+        self, unit: int, flight: Flight, load: Load | None, buffer: simpy.Container
+    ) -> Process:
+        """Load what a tile needs, or see a load through that was begun before the start."""
+        if load is None:
+            return
+        cycles = self.bus.transfer_cycles(load.size_bytes, load.descriptors)
+        if load.there_at is None:
+            yield buffer.get(load.size_bytes)
+            yield from self._transfer(unit, flight, load, cycles)
+        elif load is self._resumed:
+            yield from self._hold_bus(unit, flight, self.bus_until - cycles)
+        else:
+            return
+        self._later(self.bus.latency_cycles, load.there)
+
+    def _store(self, flight: Flight) -> Process:
+        size_bytes = flight.tile.store_bytes
+        if not size_bytes:
+            return
+        yield flight.finished
+        yield from self._transfer(_STORE, flight, None, self.bus.transfer_cycles(size_bytes, 1))
+        yield self._output_buffer.put(size_bytes)
+        self._over(flight)
+        if flight.last and not flight.tile.host_cycles:
+            self._later(self.bus.latency_cycles, self._done[flight.kernel])
+
+    def _transfer(self, unit: int, flight: Flight, load: Load | None, cycles: int) -> Process:
+        """Take the bus for a load, or for a store."""
+        start = self.now
+        self.bus_until = start + cycles
+        there_at = self.bus_until + self.bus.latency_cycles
+        if load is None:
+            flight.stored_at = self.bus_until
+        else:
+            load.there_at = there_at
+        self._is_late(flight.kernel, there_at)
+        yield from self._hold_bus(unit, flight, start)
+
+    def _hold_bus(self, unit: int, flight: Flight, start: int) -> Process:
+        yield from self._work(unit, flight.kernel, start, self.bus_until, self.bus.latency_cycles)
+
+    def _array(self, flights: _Queue) -> Process:
+        history: deque[Flight] = deque(maxlen=1 + _reach(self._program))
+        for flight in flights:
+            if flight is None:
+                yield self._landed
+                continue
+            tile = flight.tile
+            history.append(flight)
+            work = tile.work
+            if work is None:
+                continue
+            yield from self._operands(flight)
+            if tile.after:
+                yield history[-1 - tile.after].finished
+            if tile.accumulator_bytes:
+                yield self._accumulators.get(tile.accumulator_bytes)
+            self._lead(flight)
+            start = self.now
+            flight.started = True
+            flight.result_at = start + work.latency
+            self.drained_at = max(self.drained_at, flight.result_at)
+            self._is_late(flight.kernel, start + max(work.latency, work.cycles))
+            if flight.result is not None:
+                self._later(work.latency, flight.result)
+            port = start + work.cycles
+            yield from self._work(_ARRAY, flight.kernel, start, port, work.latency - work.cycles)
+            if tile.weights_freed:
+                yield self._weight_buffer.put(tile.weights_freed)
+            if tile.inputs_freed:
+                yield self._input_buffer.put(tile.inputs_freed)
+            if tile.scores_freed:
+                yield self._accumulators.put(tile.scores_freed)
+            if tile.vector_cycles is None:
+                self._over(flight)
+
+    def _vector(self, flights: _Queue) -> Process:
+        for flight in flights:
+            if flight is None:
+                yield self._landed
+                continue
+            tile = flight.tile
+            if tile.vector_cycles is None:
+                continue
+            if flight.result is not None:
+                yield flight.result
+            else:
+                yield from self._operands(flight)
+            if tile.store_bytes:
+                yield self._output_buffer.get(tile.store_bytes)
+            if tile.work is None:
+                self._lead(flight)
+            start = self.now
+            flight.started = True
+            self.vector_until = flight.vector_at = start + tile.vector_cycles
+            self._is_late(flight.kernel, self.vector_until + tile.host_cycles)
+            yield from self._work(_VECTOR, flight.kernel, start, self.vector_until)
+            if tile.accumulators_freed:
+                yield self._accumulators.put(tile.accumulators_freed)
+            if tile.vector_frees:
+                yield self._input_buffer.put(tile.vector_frees)
+            if tile.weights_freed and tile.work is None:
+                yield self._weight_buffer.put(tile.weights_freed)
+            flight.finished.succeed()
+            if not tile.store_bytes:
+                self._over(flight)
+            if tile.host_cycles:
+                self.env.process(self._host(flight))
+            elif flight.last and not tile.store_bytes:
+                self._done[flight.kernel].succeed()
+
+    def _host(self, flight: Flight) -> Process:
+        until = self.now + flight.tile.host_cycles
+        yield from self._work(_HOST, flight.kernel, self.now, until)
+        self._done[flight.kernel].succeed()
+
+
+def _reach(program: Program) -> int:
+    """The largest distance between a tile and one whose vector work it needs."""
+    return max((t.after for k in program.kernels for t in _distinct(k.nodes)), default=0)
+
+
+def _distinct(nodes: Sequence[Node]) -> Iterator[Tile]:
+    for node in nodes:
+        if isinstance(node, Tile):
+            yield node
+        else:
+            yield from _distinct(node.body)
