@@ -1,4 +1,4 @@
-.PHONY: help demo test test-all check lint types layers bench zoo clean
+.PHONY: help demo test test-all check lint types layers bench peers zoo clean
 PYTHON ?= python3
 PY := .venv/bin/python
 # What is never used need not be compiled.
@@ -31,6 +31,9 @@ layers: .venv/tested ## data flows one way
 
 bench: .venv/tested ## speed as ratios and counts
 	$(PY) bench/bench.py
+
+peers: .venv/tested ## Tilewise beside SCALE-Sim and ZigZag, which it installs in ~/.cache/tilewise-peers
+	$(PY) bench/peers.py
 
 zoo: .venv/tested ## regenerate the shipped graphs (needs the export extra)
 	$(PY) -m tilewise.workloads.zoo.generate
