@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from . import __version__
+from .cli_explain import app as explain
 from .cli_inputs import (
     UserError,
     bindings,
@@ -28,7 +29,22 @@ from .cli_inputs import (
     spread,
     systolic_array,
 )
-from .cli_options import WORKLOAD, Batch, Bind, Format, Html, Json, On, Trace
+from .cli_options import (
+    WORKLOAD,
+    Array,
+    Batch,
+    Bind,
+    Dataflow,
+    Format,
+    Html,
+    Json,
+    K,
+    M,
+    N,
+    On,
+    Overlap,
+    Trace,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +62,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(explain, name="explain")
 
 _DEMO_WORKLOADS = ("deit-small", "heatvit-deit-small", "sd15-unet")
 _DEMO_MACHINES = ("edge-32x32", "edge-128x128", "a100-80gb")
@@ -173,25 +191,22 @@ def compare(
 
 @app.command()
 def gemm(
-    m: Annotated[int, typer.Argument(min=1, help="Rows of the left operand.")],
-    n: Annotated[int, typer.Argument(min=1, help="Columns of the right operand.")],
-    k: Annotated[int, typer.Argument(min=1, help="Columns of the left, rows of the right.")],
-    array: Annotated[
-        str, typer.Option("--array", metavar="RxC", help="Rows and columns of PEs.")
-    ] = "32x32",
-    dataflow: Annotated[str, typer.Option("--dataflow", help="ws, os or is.")] = "ws",
-    overlap: Annotated[
-        str | None, typer.Option("--overlap", metavar="NAME", help="How folds overlap.")
-    ] = None,
+    m: M,
+    k: K,
+    n: N,
+    array: Array = None,
+    dataflow: Dataflow = None,
+    overlap: Overlap = None,
     json: Json = None,
 ) -> None:
     """Count the cycles of one product.
 
-    (M x K) @ (K x N) on one array, by the closed form.
+    (M x K) @ (K x N) on one array, by the closed form; `explain gemm` says how it comes about.
     """
     from .reports.outputs import Outputs
     from .reports.table import facts
     from .reports.units import percent
+    from .sim.derivation import derive
     from .sim.systolic import fold_interval, folds, gemm_cycles
 
     outputs = Outputs(json=json)
@@ -207,7 +222,7 @@ def gemm(
         "column_blocks": split.blocks,
         "fold_interval_cycles": fold_interval(shape, split.stream),
         "macs": m * n * k,
-        "utilization": m * n * k / (shape.pes * cycles),
+        "utilization": derive(shape, m, k, n).utilization,
     }
     shown = [
         ("array", f"{numbers['array']} PEs"),
@@ -221,7 +236,7 @@ def gemm(
         ("utilization", percent(numbers["utilization"])),
     ]
     outputs.console.print(facts(f"({m} x {k}) @ ({k} x {n})", shown))
-    outputs.write([], {"m": m, "n": n, "k": k, **numbers})
+    outputs.write([], {"m": m, "k": k, "n": n, **numbers})
 
 
 @app.command("list")

@@ -178,21 +178,31 @@ def find_workload(name: str) -> Workload:
     return read(name) if _is_path(name) else workload(name)
 
 
-def systolic_array(size: str, dataflow: str, overlap: str | None) -> SystolicArray:
-    """The array of `size`, written as `32x32`.
+def systolic_array(
+    size: str | None,
+    dataflow: str | None,
+    overlap: str | None,
+    own: SystolicArray | None = None,
+) -> SystolicArray:
+    """One array of `size`, written as `32x32`; what is None is as `own` has it.
 
     Raises:
         UserError: The size, or the overlap for this dataflow, is none.
     """
     from .arch import OVERLAPS, SystolicArray
 
-    found = re.fullmatch(r"(\d{1,9})[xX](\d{1,9})", size)
+    own = own or SystolicArray(rows=32, cols=32)
+    size = size or f"{own.rows}x{own.cols}"
+    dataflow = dataflow or own.dataflow
+    found = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", size)
     if not found or not all(int(part) for part in found.groups()):
-        raise UserError(f"--array {size}: wanted rows x columns, both at least 1, such as 32x32")
+        raise UserError(
+            f"--array {size}: wanted rows x columns, both at least 1 and at most 99999, as in 32x32"
+        )
     if dataflow not in OVERLAPS:
         raise UserError(f"--dataflow {dataflow}: wanted one of {', '.join(OVERLAPS)}")
     known = OVERLAPS[cast("Any", dataflow)]
-    overlap = overlap or known[0]
+    overlap = overlap or (own.overlap if dataflow == own.dataflow else known[0])
     if overlap not in known:
         raise UserError(
             f"--overlap {overlap}: wanted one of {', '.join(known)} with --dataflow {dataflow}"

@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["WORKLOAD", "Batch", "Bind", "Format", "Html", "Json", "On", "Trace"]
+__all__ = [
+    "WORKLOAD",
+    "Array",
+    "Batch",
+    "Bind",
+    "Dataflow",
+    "Format",
+    "Html",
+    "Json",
+    "K",
+    "M",
+    "N",
+    "On",
+    "Overlap",
+    "Trace",
+]
 
 WORKLOAD = "A name (tilewise list workloads) or the path of an .onnx file."
 On = Annotated[
@@ -36,4 +51,20 @@ Json = Annotated[
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report.")]
 Trace = Annotated[
     Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto.")
+]
+M = Annotated[int, typer.Argument(min=1, help="Rows of the left operand.")]
+K = Annotated[
+    int,
+    typer.Argument(min=1, help="Columns of the left, rows of the right operand."),
+]
+N = Annotated[int, typer.Argument(min=1, help="Columns of the right operand.")]
+Array = Annotated[
+    str | None,
+    typer.Option("--array", metavar="RxC", help="Rows and columns of PEs; 32x32 by default."),
+]
+Dataflow = Annotated[
+    str | None, typer.Option("--dataflow", metavar="NAME", help="ws, os or is; ws by default.")
+]
+Overlap = Annotated[
+    str | None, typer.Option("--overlap", metavar="NAME", help="How folds overlap.")
 ]

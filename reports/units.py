@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["binary", "percent", "plain", "quantity", "ratio"]
+__all__ = ["binary", "duration", "percent", "plain", "quantity", "ratio"]
 
 _PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
 
@@ -28,6 +28,18 @@ def quantity(value: float, unit: str = "") -> str:
     exponent = 3 * math.floor(math.log10(abs(rounded)) / 3 + 1e-12)
     exponent = min(max(exponent, min(_PREFIXES)), max(_PREFIXES))
     return f"{_three_digits(rounded / 10.0**exponent)} {_PREFIXES[exponent]}{unit}".rstrip()
+
+
+def duration(seconds: float) -> str:
+    """Write about how long a person waits.
+
+    >>> duration(0.2), duration(11.2), duration(815), duration(7e4), duration(1e9)
+    ('1 s', '11 s', '14 min', '19 h', '11,574 days')
+    """
+    for unit, length in (("s", 1), ("min", 60), ("h", 3600)):
+        if seconds < 100 * length:
+            return f"{max(1, seconds / length):.0f} {unit}"
+    return f"{seconds / 86400:,.0f} days"
 
 
 def percent(share: float) -> str:

@@ -160,10 +160,10 @@ def test_demo_shows_every_workload_on_arrays_and_a_gpu(
         ),
     ],
 )
-def test_gemm_takes_m_n_k_in_this_order(
+def test_gemm_takes_m_k_n_in_this_order(
     tilewise: Run, options: tuple[str, ...], array: SystolicArray
 ) -> None:
-    code, out, err = tilewise("gemm", "197", "1536", "384", *options, "--json", "-")
+    code, out, err = tilewise("gemm", "197", "384", "1536", *options, "--json", "-")
     values = json.loads(out)
     assert code == 0
     assert values["cycles"] == gemm_cycles(array, 197, 384, 1536)
@@ -174,6 +174,13 @@ def test_gemm_takes_m_n_k_in_this_order(
     assert re.search(rf"cycles +{values['cycles']:,}", err)
     assert re.search(r"MACs +116,195,328", err)
     assert re.search(rf"fold interval +{values['fold_interval_cycles']:,} cycles", err)
+
+
+def test_gemm_counts_the_smallest_product_which_scale_sim_numbers_zero(tilewise: Run) -> None:
+    smallest = ("1", "1", "1", "--array", "1x1", "--dataflow", "os", "--overlap", "scale-sim")
+    values = json.loads(tilewise("gemm", *smallest, "--json", "-").out)
+    assert (values["cycles"], values["utilization"]) == (0, 1)
+    assert tilewise("explain", "gemm", *smallest).code == 0
 
 
 def test_list_and_show_know_everything_that_is_shipped(tilewise: Run) -> None:
@@ -249,6 +256,7 @@ def test_version_and_help(tilewise: Run) -> None:
 
 RUN = ("run", "deit-small", *GPU)
 PRUNED = ("run", "heatvit-deit-small", *GPU)
+EXPLAIN = ("explain", "gemm", "5", "3", "6")
 
 WRONG: list[tuple[tuple[str, ...], str]] = [
     # the workload
@@ -314,7 +322,26 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("gemm", "1", "1", "1", "--dataflow", "xs"), r"--dataflow xs: wanted one of ws"),
     (("gemm", "1", "1", "1", "--overlap", "pe-drain"), r"--overlap pe-drain: .* --dataflow ws"),
     (("gemm", "0", "1", "1"), r"'m'.*greater than or equal to 1|0 is not in the range"),
-    (("gemm", "1", "x", "1"), r"'n'.*valid integer"),
+    (("gemm", "1", "x", "1"), r"'k'.*valid integer"),
+    (("gemm", "1", "1", "1", "--array", "100000x1"), r"--array 100000x1: .* at most 99999"),
+    # how it is made
+    (("explain",), r"Missing command"),
+    (("explain", "conv"), r"No such command 'conv'"),
+    ((*EXPLAIN[:-1],), r"Missing argument 'n'"),
+    ((*EXPLAIN[:-1], "0"), r"'n'.*greater than or equal to 1|0 is not in the range"),
+    (
+        (*EXPLAIN[:-1], "10" + "0" * 14),
+        r"M x K x N = .*: wanted at most 1,000,000,000,000,000 MACs",
+    ),
+    ((*EXPLAIN, "--array", "4"), r"--array 4: wanted rows x columns"),
+    ((*EXPLAIN, "--dataflow", "os", "--overlap", "single"), r"--overlap single: .* --dataflow os"),
+    ((*EXPLAIN, "--on", "a100-80gb"), r"--on a100-80gb: wanted .* array, got a GPU"),
+    ((*EXPLAIN, "--on", "edge32"), r"edge-32x32"),
+    ((*EXPLAIN, "--on", "tiny.yaml"), r"too small for one tile"),
+    ((*EXPLAIN, "--on", "good.yaml", "--json", "good.yaml"), r"good\.yaml is an input"),
+    ((*EXPLAIN, "--patience", "-1"), r"--patience"),
+    ((*EXPLAIN, "--patience", "inf"), r"--patience"),
+    ((*EXPLAIN, "--json", "missing/a.json"), r"there is no folder"),
     # the command
     (("rnu", "deit-small"), r"No such command 'rnu'.*'run'"),
     (("run", "deit-small"), r"Missing option '--on'"),

@@ -1,13 +1,16 @@
 """Every example is a test: those in docstrings, and every block of code in the documents.
 
 The blocks of a document run from top to bottom in an empty folder: Python in one namespace, and of
-the shell blocks each line that starts with `tilewise`.
+the shell blocks each line that starts with `tilewise`.  In `console` and `pycon` blocks the output
+stands below, and must be what comes out.
 """
 
 import doctest
 import importlib
+import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,12 +57,29 @@ def blocks(document: str) -> list[Block]:
     ]
 
 
+def expected(block: str) -> Iterator[tuple[str, list[str]]]:
+    """The commands of a `console` block, each with the lines that it prints."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield command, output.rstrip().splitlines()
+
+
+def same_with_or_without_verilog(lines: list[str]) -> list[str]:
+    """Lines as they would be where there is no Icarus Verilog."""
+    if shutil.which("iverilog"):
+        return lines
+    return [
+        line for line in lines if not re.match(r"  (RTL|all (folds in the RTL|equal)|equal)", line)
+    ]
+
+
 def run_command(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Runs a line as bash does, with `tilewise` of this environment."""
     here = f'tilewise() {{ "{sys.executable}" -m tilewise "$@"; }}'
     return subprocess.run(
         ["bash", "-c", f"set -euo pipefail\n{here}\n{command}"],
         cwd=folder,
+        env=os.environ | {"COLUMNS": "80"},
         capture_output=True,
         text=True,
         check=False,
@@ -81,7 +101,18 @@ def test_the_blocks_of_a_document_run_from_top_to_bottom(
         match language:
             case "python":  # shifted down, so that a traceback shows the document's lines
                 exec(compile("\n" * line + text, path, "exec"), namespace)
-            case "sh" | "console":
+            case "pycon":
+                test = doctest.DocTestParser().get_doctest(text, {}, path.name, str(path), line)
+                test.globs = namespace  # what a block defines, those below may use
+                assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0
+            case "console":
+                for command, output in expected(text):
+                    done = run_command(command, tmp_path)
+                    assert done.returncode == 0, f"{path.name}, {command}: {done.stderr}"
+                    printed = [line.rstrip() for line in done.stdout.rstrip().splitlines()]
+                    wanted = same_with_or_without_verilog(output)
+                    assert same_with_or_without_verilog(printed) == wanted
+            case "sh":
                 for command in Block(language, line, text).commands:
                     done = run_command(command, tmp_path)
                     assert done.returncode == 0, f"{path.name}, {command}: {done.stderr}"
@@ -94,3 +125,8 @@ def test_blocks_are_found_with_their_lines_and_commands_without_prompts() -> Non
     python, shell = blocks(document)
     assert python == Block("python", 2, "a = 1\n")
     assert list(shell.commands) == ["tilewise run a    --on b"]
+
+
+def test_the_output_below_a_command_is_its_own() -> None:
+    block = "$ tilewise a\n  1\n\n  2\n\n$ tilewise b\n"
+    assert list(expected(block)) == [("tilewise a", ["  1", "", "  2"]), ("tilewise b", [])]

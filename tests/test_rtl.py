@@ -5,11 +5,6 @@ fold begins every `interval` edges, whether or not the array is ready, and so it
 """
 
 import os
-import shutil
-import subprocess
-from collections.abc import Iterable
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +12,9 @@ from numpy.typing import NDArray
 
 from tilewise.arch import OVERLAPS, Dataflow, Overlap, SystolicArray
 from tilewise.sim.register_model import multiply
+from tilewise.sim.rtl import Rtl, why_unavailable
 from tilewise.sim.systolic import fold_interval, folds, gemm_cycles
 
-Ints = NDArray[np.int64]
 Words = NDArray[np.int8]
 
 ARRAYS = [(flow, way) for flow, ways in OVERLAPS.items() for way in ways if way != "scale-sim"]
@@ -28,84 +23,10 @@ SIDES = [(1, 1), (1, 5), (5, 1), (3, 2), (4, 4), (8, 4), (4, 9)]
 VERILOG = [(flow, way) for flow, way in ARRAYS if flow != "is"]
 
 
-class Rtl:
-    """The Verilog arrays, built once for each size and kind."""
-
-    kinds: tuple[Overlap, ...] = (
-        "single", "shadow-broadcast", "shadow-gated", "global-drain", "pe-drain"
-    )  # fmt: skip
-    sources = tuple(sorted(Path(__file__).parent.glob("rtl/*.v")))
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.built = cache(self.build)
-
-    def build(self, rows: int, cols: int, kind: int) -> Path:
-        program = self.folder / f"{rows}x{cols}-{kind}.vvp"
-        sizes = {"ROWS": rows, "COLS": cols, "VARIANT": kind}
-        parameters = [f"-Pbench.{name}={value}" for name, value in sizes.items()]
-        call("iverilog", "-g2012", "-s", "bench", *parameters, "-o", program, *self.sources)
-        return program
-
-    def multiply(
-        self, array: SystolicArray, left: Words, right: Words, interval: int
-    ) -> tuple[Ints, Ints]:
-        """Return the outputs `(m, n)` and the edges at which they left, zero if never."""
-        if array.dataflow == "is":
-            product, edges = self.multiply(
-                array.replace(dataflow="ws"), right.T, left.T, interval=interval
-            )
-            return product.T, edges.T
-        rows, cols = array.rows, array.cols
-        (m, k), n = left.shape, right.shape[1]
-        count = folds(array, m, k, n)
-        columns = [band.T for band in bands(right.T, cols)]
-        if array.dataflow == "ws":
-            top = [tile[::-1] for column in columns for tile in bands(column, rows)]
-            inputs = [band.T for band in bands(left.T, rows)]
-        else:
-            top, inputs = columns, [band.T for band in bands(left, rows)]
-        printed = call(
-            "vvp", "-n", self.built(rows, cols, self.kinds.index(array.overlap)),
-            f"+top={self.memory('top', top)}", f"+left={self.memory('left', inputs)}",
-            f"+folds={count.count}", f"+steps={count.per_block}", f"+interval={interval}",
-            f"+stream={count.stream}",
-            f"+edges={count.count * interval + 2 * rows + cols + count.stream}",
-        )  # fmt: skip
-        product, edges = np.zeros((2, m, n), dtype=np.int64)
-        for line in printed.splitlines():
-            if "$finish" in line:  # newer versions of vvp say so
-                continue
-            edge, row, column, value = map(int, line.split())
-            if row < m and column < n:
-                assert not edges[row, column], f"output {row}, {column} left twice"
-                product[row, column], edges[row, column] = value, edge
-        return product, edges
-
-    def memory(self, name: str, tiles: Iterable[Words]) -> Path:
-        """Write a word a line, lane 0 rightmost."""
-        file = self.folder / f"{name}.hex"
-        file.write_text("".join(f"{w[::-1].tobytes().hex()}\n" for tile in tiles for w in tile))
-        return file
-
-
-def call(*command: str | Path) -> str:
-    """Return what a program prints, which must not fail."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def bands(matrix: Words, height: int) -> list[Words]:
-    """Cut into bands of rows, the last filled up with zeros."""
-    whole = np.pad(matrix, ((0, -len(matrix) % height), (0, 0)))
-    return [whole[at : at + height] for at in range(0, len(whole), height)]
-
-
 @pytest.fixture(scope="module")
 def rtl(tmp_path_factory: pytest.TempPathFactory) -> Rtl:
-    if not (shutil.which("iverilog") and shutil.which("vvp")):
-        reason = "NOT CHECKED AGAINST RTL: no Icarus Verilog here (apt-get install iverilog)"
+    if why := why_unavailable():
+        reason = f"NOT CHECKED AGAINST RTL: {why} (apt-get install iverilog)"
         if os.environ.get("TILEWISE_REQUIRE_RTL"):
             pytest.fail(reason)
         pytest.skip(reason)

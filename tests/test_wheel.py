@@ -96,3 +96,9 @@ def test_every_shipped_workload_runs_outside_the_repository(
         assert result["workload"] == name
         assert result["cycles"] > 0
         assert result["macs"] == sum(operator["macs"] for operator in result["operators"])
+
+
+def test_a_number_is_explained_where_there_is_no_verilog(installed: Path, tmp_path: Path) -> None:
+    shown = run(installed / "tilewise", "explain", "gemm", "5", "3", "6", folder=tmp_path)
+    assert "not run: needs a source checkout" in shown
+    assert "equal in the 4 ways that were run: 73 cycles" in shown
