@@ -41,6 +41,10 @@ _MODELS: Mapping[str, _Model] = MappingProxyType(
             description="the Stable Diffusion 1.5 UNet, one denoising step of a 512 x 512 image",
             defaults={"batch": 1, "height": 64, "width": 64, "text_tokens": 77},
         ),
+        "sdxl-unet": _Model(
+            description="the SDXL base UNet, one denoising step of a 1024 x 1024 image",
+            defaults={"batch": 1, "height": 128, "width": 128, "text_tokens": 77},
+        ),
     }
 )
 

@@ -24,6 +24,7 @@ EXPORTS: dict[str, Callable[[], onnx.ModelProto]] = {
     "deit-small": lambda: torch_vit.export_vit(torch_vit.DEIT_SMALL),
     "heatvit-deit-small": lambda: torch_vit.export_vit(torch_vit.HEATVIT_DEIT_SMALL),
     "sd15-unet": torch_unet.export_unet,
+    "sdxl-unet": lambda: torch_unet.export_unet(torch_unet.SDXL_UNET),
 }
 """Each shipped graph and what makes it."""
 

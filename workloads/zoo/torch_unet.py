@@ -1,9 +1,12 @@
-"""The denoising UNet of Stable Diffusion 1.5, as diffusers builds it.
+"""The denoising UNets of Stable Diffusion 1.5 and SDXL, as diffusers builds them.
 
-Source of the sizes: the model's published configuration (`unet/config.json` of Stable Diffusion
-v1.5, the same keys as v1.1 to v1.4); built from it, the module has the published 859.52 M
-parameters. At 64 x 64 latents, 77 text tokens and batch 1 it computes 401.64 G MACs, of which
-63.03 G are attention's QK^T and AV, which papers usually leave out.
+Source of the sizes: the models' published configurations (`unet/config.json` of Stable Diffusion
+v1.5, the same keys as v1.1 to v1.4, and of SDXL base 1.0).
+
+Built from it, SD1.5's module has the published 859.52 M parameters. At 64 x 64 latents, 77 text
+tokens and batch 1 it computes 401.64 G MACs, of which 63.03 G are attention's QK^T and AV, which
+papers usually leave out. SDXL's has 2,567.46 M parameters; at 128 x 128 latents it computes
+3,380.62 G MACs, 391.96 G of them attention's.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,10 +51,72 @@ SD15_UNET: Mapping[str, Any] = MappingProxyType(
 )
 """Arguments of `diffusers.UNet2DConditionModel`."""
 
+SDXL_UNET: Mapping[str, Any] = MappingProxyType(
+    {
+        "sample_size": 128,
+        "in_channels": 4,
+        "out_channels": 4,
+        "center_input_sample": False,
+        "flip_sin_to_cos": True,
+        "freq_shift": 0,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": (320, 640, 1280),
+        "layers_per_block": 2,
+        "downsample_padding": 1,
+        "mid_block_scale_factor": 1,
+        "act_fn": "silu",
+        "norm_num_groups": 32,
+        "norm_eps": 1e-05,
+        "cross_attention_dim": 2048,
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),  # numbers of heads, as above
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_embed_type_num_heads": 64,
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    }
+)
+"""Arguments of `diffusers.UNet2DConditionModel`."""
+
+_TIME_IDS = 6  # sizes of the original image, the crop and the target, two numbers each
+
 
 def build(config: Mapping[str, Any]) -> Any:
-    """A randomly initialised `diffusers.UNet2DConditionModel` of that size, ready for inference."""
-    return require("diffusers", "export").UNet2DConditionModel(**config).eval()
+    """A randomly initialised `diffusers.UNet2DConditionModel` of that size, ready for inference.
+
+    Where the configuration asks for it, as SDXL's does, its forward takes `text_embeds` and
+    `time_ids` as further arguments.
+    """
+    base = require("diffusers", "export").UNet2DConditionModel
+    if not _is_conditioned(config):
+        return base(**config).eval()
+
+    class Conditioned(base):  # type: ignore[misc, valid-type]
+        def forward(
+            self,
+            sample: Any,
+            timestep: Any,
+            encoder_hidden_states: Any,
+            text_embeds: Any,
+            time_ids: Any,
+            return_dict: bool = True,
+        ) -> Any:
+            added = {"text_embeds": text_embeds, "time_ids": time_ids}
+            return super().forward(
+                sample,
+                timestep,
+                encoder_hidden_states,
+                added_cond_kwargs=added,
+                return_dict=return_dict,
+            )
+
+    return Conditioned(**config).eval()
+
+
+def _is_conditioned(config: Mapping[str, Any]) -> bool:
+    return config.get("addition_embed_type") == "text_time"
 
 
 def export_unet(
@@ -61,11 +126,12 @@ def export_unet(
     weights: bool = False,
     module_factory: Callable[[], Any] | None = None,
 ) -> onnx.ModelProto:
-    """Exports the UNet for any `batch`, `height`, `width` (multiples of 8) and `text_tokens`.
+    """Exports the UNet for any `batch`, `height`, `width` and `text_tokens`.
 
     Its inputs are `sample` `(batch, 4, height, width)`, `timestep` `(batch,)` and
     `encoder_hidden_states` `(batch, text_tokens, cross_attention_dim)`; `height` and `width` are
-    those of the latents. Its output is `noise`, of the shape of `sample`.
+    those of the latents, multiples of what the down blocks halve them by. SDXL's has `text_embeds`
+    `(batch, 1280)` and `time_ids` `(batch, 6)` too. Its output, `noise`, has the shape of `sample`.
 
     Args:
         config: The sizes.
@@ -77,24 +143,32 @@ def export_unet(
         MissingExtraError: If torch, onnxscript or diffusers is not installed.
     """
     torch = require("torch", "export")
+    # Distinct sizes, lest torch find two of them equal, and no special ones.
+    sizes = {
+        "sample": (2, config["in_channels"], 64, 72),
+        "timestep": (2,),
+        "encoder_hidden_states": (2, 77, config["cross_attention_dim"]),
+    }
+    dynamic_axes = {
+        "sample": {0: "batch", 2: "height", 3: "width"},
+        "timestep": {0: "batch"},
+        "encoder_hidden_states": {0: "batch", 1: "text_tokens"},
+    }
+    if _is_conditioned(config):
+        times = _TIME_IDS * config["addition_time_embed_dim"]
+        pooled = config["projection_class_embeddings_input_dim"] - times
+        sizes |= {"text_embeds": (2, pooled), "time_ids": (2, _TIME_IDS)}
+        dynamic_axes |= {"text_embeds": {0: "batch"}, "time_ids": {0: "batch"}}
+    # What is halved on the way down must give whole sizes to meet again on the way up.
+    halved = 2 ** (len(config["down_block_types"]) - 1)
     return export(
         module_factory or (lambda: build(config)),
-        lambda: (
-            # Distinct sizes, lest torch find two of them equal, and no special ones.
-            torch.zeros(2, config["in_channels"], 64, 72),
-            torch.zeros(2),
-            torch.zeros(2, 77, config["cross_attention_dim"]),
-        ),
-        dynamic_axes={
-            "sample": {0: "batch", 2: "height", 3: "width"},
-            "timestep": {0: "batch"},
-            "encoder_hidden_states": {0: "batch", 1: "text_tokens"},
-        },
-        input_names=["sample", "timestep", "encoder_hidden_states"],
+        lambda: tuple(torch.zeros(*size) for size in sizes.values()),
+        dynamic_axes=dynamic_axes,
+        input_names=list(sizes),
         output_names=["noise"],
         options={"return_dict": False},
-        # Three halvings on the way down must give whole sizes to meet again on the way up.
-        multiples={"height": 8, "width": 8},
+        multiples={"height": halved, "width": halved},
         opset=opset,
         weights=weights,
     )
