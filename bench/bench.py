@@ -10,6 +10,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
@@ -102,7 +103,7 @@ def jump(name: str, model: Workload, machine: Accelerator) -> str:
         start = time.perf_counter()
         cycles = run(program, machine, jump=jumps).cycles
         wall_s = time.perf_counter() - start
-        events = counted(lambda jumps=jumps: run(program, machine, jump=jumps))
+        events = counted(partial(run, program, machine, jump=jumps))
         found[jumps] = wall_s, events, cycles
     (quick_s, few, cycles), (slow_s, many, same) = found[True], found[False]
     equal = "equal" if cycles == same else f"NOT EQUAL: {cycles} and {same}"

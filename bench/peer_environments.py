@@ -47,7 +47,8 @@ class Peers(NamedTuple):
         """Of Python and of what was asked for."""
         names = [requirement.partition("==")[0] for requirement in peer.requirements]
         answer = _called([str(self._python(peer)), "-c", _VERSIONS, *names], peer.name)
-        return json.loads(answer)
+        found: dict[str, str] = json.loads(answer)
+        return found
 
     def ask(self, peer: Peer, job: dict[str, Any], note: str) -> dict[str, Any]:
         """The answer to a job, from an earlier run if there was one.
@@ -67,7 +68,8 @@ class Peers(NamedTuple):
             unfinished = kept.with_suffix(".part")
             unfinished.write_text(json.dumps({"job": job, "answer": answer}))
             unfinished.replace(kept)
-        return json.loads(kept.read_text())["answer"]
+        known: dict[str, Any] = json.loads(kept.read_text())["answer"]
+        return known
 
     def _python(self, peer: Peer) -> Path:
         """The interpreter of a peer's environment, which is made if it is not there."""

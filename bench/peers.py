@@ -263,8 +263,8 @@ def main() -> None:
     versions = {peer.name: peers.versions(peer) for peer in (SCALE_SIM, ZIGZAG)}
     versions["tilewise"] = {"tilewise": tilewise.__version__, "python": platform.python_version()}
     print("Versions")
-    for who, found in versions.items():
-        print(f"  {who:10} " + ", ".join(f"{name} {number}" for name, number in found.items()))
+    for who, numbers in versions.items():
+        print(f"  {who:10} " + ", ".join(f"{name} {number}" for name, number in numbers.items()))
     found: dict[str, Any] = {"versions": versions}
     for name, title, section in sections(peers, options.full):
         print(f"\n{title}", flush=True)

@@ -34,13 +34,14 @@ class ContendingUnits(Units):
     def _memory(self) -> Iterator[Process]:
         self._turns = simpy.PriorityResource(self.env)
         for action in _RANKED:
-            yield self._dma(zip(repeat(action), self._queue(), strict=False))
+            yield self._dma(zip(repeat(action), self.traffic.queue(), strict=False))
 
     def _transfer(self, unit: int, flight: Flight, load: Load | None, cycles: int) -> Process:
         yield self.env.timeout(0)  # let those ask, too, who are ready in the same cycle
         rank = _RANK[unit]
         if self.bus.order == "fifo":
             rank += len(_RANK) * self.now
-        with self._turns.request(priority=rank) as turn:
-            yield turn
-            yield from super()._transfer(unit, flight, load, cycles)
+        turn = self._turns.request(priority=rank)
+        yield turn
+        yield from super()._transfer(unit, flight, load, cycles)
+        self._turns.release(turn)

@@ -81,7 +81,7 @@ class _Leg:
         try:
             self.units.run()
         except _Reached as reached:
-            (start,) = reached.args
+            start: Start = reached.args[0]
             return start
         self.record.append(self.record.since(self.mark))
         return None
@@ -91,7 +91,7 @@ class _Leg:
         units, memory = self.units, self.memory
         if memory is None or not (flight.first or flight.opens):
             return
-        if flight.first and flight is units.air[0] and units.is_fresh():
+        if flight.first and flight is units.traffic.air[0] and units.is_fresh():
             self._arrive(flight.kernel, memory)
         self._iterate(flight)
 
@@ -101,8 +101,8 @@ class _Leg:
         here = Start(kernel, units.now, units.offset, units.state())
         if kernel > self.start.kernel:
             stretch = self.record.since(self.mark)
-            ahead = [tile.kernel for tile in units.air]
-            memory.learn(self.start, here, ahead, units.ended, stretch)
+            ahead = [tile.kernel for tile in units.traffic.air]
+            memory.learn(self.start, here, ahead, units.traffic.ended, stretch)
             self.record.append(stretch)
             self.start, self.mark = here, self.record.mark
             if memory.next(here):
@@ -115,7 +115,7 @@ class _Leg:
             return  # a result of an earlier kernel is still on its way, and will not repeat
         state: tuple[object, ...] | None = None
         for frame, iteration in flight.opens:
-            if not frame.remaining or units.air[0].number < frame.first:
+            if not frame.remaining or units.traffic.air[0].number < frame.first:
                 continue  # the loop ends, or what was there before it is not over yet
             if state is None:
                 state = self._state(flight)
@@ -130,8 +130,8 @@ class _Leg:
         """All that the future depends on, as seen from a tile and from now."""
         units, now = self.units, self.units.now
         return (
-            units.made - flight.number,
-            units.air[0].number - flight.number,
+            units.traffic.made - flight.number,
+            units.traffic.air[0].number - flight.number,
             max(units.bus_until - now, 0),
             max(units.bus_until + units.bus.latency_cycles - now, 0),
             max(units.drained_at - now, 0),
@@ -139,5 +139,5 @@ class _Leg:
             # A unit may be done just now and not know it: its span is then not recorded yet.
             *units.busy,
             units.levels,
-            tuple(other.state(now) for other in units.air),
+            tuple(other.state(now) for other in units.traffic.air),
         )

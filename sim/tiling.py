@@ -22,7 +22,9 @@ from .errors import MappingError
 from .gemm import Gemm, GemmMapping
 from .systolic import axes, fold_latency
 
-__all__ = ["SLACK", "choose", "ladder"]
+__all__ = [
+    "SLACK", "Candidates", "Estimate", "candidates_of", "choose", "estimate_of", "fits", "ladder"
+]  # fmt: skip
 
 Array = NDArray[np.int64]
 
@@ -52,7 +54,8 @@ class Candidates(NamedTuple):
         return Candidates(*(axis[which] for axis in self))
 
 
-def _candidates(gemm: Gemm, machine: Accelerator, *, whole_folds: bool = True) -> Candidates:
+def candidates_of(gemm: Gemm, machine: Accelerator, *, whole_folds: bool = True) -> Candidates:
+    """All tilings of a product, whatever they need; folds that fill the array, or any."""
     array, shape = machine.array, gemm.shape
     # Along rows and columns a tile is a number of whole folds; the stream may be cut anywhere.
     sides = (array.rows, array.cols, 1) if whole_folds else (1, 1, 1)
@@ -73,7 +76,8 @@ def _candidates(gemm: Gemm, machine: Accelerator, *, whole_folds: bool = True) -
     return Candidates(*(np.concatenate(pair) for pair in zip(single, together, strict=True)))
 
 
-def _fits(gemm: Gemm, machine: Accelerator, candidates: Candidates) -> Any:
+def fits(gemm: Gemm, machine: Accelerator, candidates: Candidates) -> Any:
+    """Which tilings the buffers hold twice over, `(candidates,)`."""
     groups, m, k, n, _ = candidates
     buffers = machine.buffers
     leaving = gemm.leaving_bytes(groups * m * n)
@@ -94,16 +98,19 @@ def _parts(size: int, tile: Array) -> tuple[tuple[Array, Array], tuple[Array, Ar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Estimate:
+class Estimate:
+    """What tilings are predicted to cost, each `(candidates,)`."""
+
     cycles: NDArray[np.float64]  # if the first weights are there when the kernel begins
     alone: NDArray[np.float64]  # if nothing runs before it
     dram_bytes: Array
     tiles: Array
 
 
-def _estimate(
+def estimate_of(
     gemm: Gemm, machine: Accelerator, rate: Fraction, candidates: Candidates
-) -> _Estimate:
+) -> Estimate:
+    """The prediction: the period to which the engine settles, and both ends."""
     shape = gemm.shape
     groups, m, k, n, order = candidates
     demand = gemm.read_demand(machine, rate)
@@ -166,7 +173,7 @@ def _estimate(
     last = gemm.leaving_bytes(groups * m * n) * int(gemm.stores)
     ends = (first + last) * per_byte + groups * m * n * lane
     ahead = rounds * cycles + ends
-    return _Estimate(
+    return Estimate(
         cycles=ahead,
         alone=ahead + gemm.weight_bytes(groups, k, n) * per_byte,
         dram_bytes=dram_bytes,
@@ -219,14 +226,14 @@ def choose(gemm: Gemm, machine: Accelerator, rate: Fraction) -> GemmMapping:
     Raises:
         MappingError: Not even one tile fits; says which buffer is too small.
     """
-    every = _candidates(gemm, machine)
-    fitting = every.at(_fits(gemm, machine, every))
+    every = candidates_of(gemm, machine)
+    fitting = every.at(fits(gemm, machine, every))
     if not fitting.m.size:  # no whole fold: folds that fill only part of the array
-        every = _candidates(gemm, machine, whole_folds=False)
-        fitting = every.at(_fits(gemm, machine, every))
+        every = candidates_of(gemm, machine, whole_folds=False)
+        fitting = every.at(fits(gemm, machine, every))
     if not fitting.m.size:
         raise MappingError(_too_small(gemm, machine, every))
-    estimate = _estimate(gemm, machine, rate, fitting)
+    estimate = estimate_of(gemm, machine, rate, fitting)
     slower = estimate.cycles > estimate.cycles.min() * SLACK
     best = np.lexsort((estimate.tiles, estimate.alone, estimate.dram_bytes, slower))[0]
     groups, m, k, n, order = (int(axis[best]) for axis in fitting)

@@ -20,21 +20,18 @@ import simpy
 from ..arch import Accelerator
 from .bus import Bus
 from .dma_queue import Action, dma_queue
-from .flight import Flight, Load, Step, steps
+from .flight import Flight, Load
 from .program import Node, Program, Tile
 from .record import Record
 from .replay import Start, State
 from .spans import UNITS, Row
+from .traffic import Queue, Traffic
 
 __all__ = ["Process", "Units"]
 
 _WEIGHTS, _INPUTS, _ARRAY, _VECTOR, _STORE, _HOST = range(len(UNITS))
-_UNDER_WAY = (
-    32  # tiles that may be begun and not over; assumed: 256 ran no faster where it was tried
-)
 
 Process: TypeAlias = Generator[simpy.Event, None, None]
-_Queue: TypeAlias = Iterator[Flight | None]
 
 
 class Units:
@@ -44,11 +41,9 @@ class Units:
         busy: How much each unit has in hand.
         env: SimPy's; its clock counts executed cycles.
         bus: The DRAM.
-        air: Tiles that are begun and not over, in order.
-        made: How many tiles were begun.
+        traffic: The tiles that are under way.
         offset: Cycles by which true time is ahead of the clock.
         late: For each kernel, when all that has begun of it will be there.
-        ended: Whether the program holds no tile that is not begun.
     """
 
     def __init__(
@@ -62,11 +57,9 @@ class Units:
     ) -> None:
         self.env = simpy.Environment(initial_time=start.executed)
         self.bus = Bus(machine)
-        self.air: deque[Flight] = deque()
-        self.made = 0
+        self.traffic = Traffic(self.env, program, start.kernel)
         self.offset = start.offset
         self.late = [0 for _ in program.kernels]
-        self.ended = False
         self.bus_until = self.vector_until = self.drained_at = start.executed
         self.busy = [0 for _ in UNITS]
         self._resumed: Load | None = None  # was on the bus at the start
@@ -76,15 +69,16 @@ class Units:
         self._first_kernel = start.kernel
         self._lead = lead
         self._done = [simpy.Event(self.env) for _ in program.kernels]
-        self._landed = simpy.Event(self.env)  # the next time that there is room for one more tile
-        self._steps = self._flights(start.kernel)
-        self._queues: list[deque[Flight]] = []
         sizes = machine.buffers
         self._weight_buffer = self._buffer(sizes.weight_bytes)
         self._input_buffer = self._buffer(sizes.input_bytes)
         self._output_buffer = self._buffer(sizes.output_bytes)
         self._accumulators = self._buffer(sizes.accumulator_bytes)
-        processes = (*self._memory(), self._array(self._queue()), self._vector(self._queue()))
+        processes = (
+            *self._memory(),
+            self._array(self.traffic.queue()),
+            self._vector(self.traffic.queue()),
+        )
         self._processes = [self.env.process(process) for process in processes]
         self._take_up(start.state)
 
@@ -111,9 +105,9 @@ class Units:
 
     def is_fresh(self) -> bool:
         """Whether all tiles that were worked on are over, and nothing of them is on its way."""
-        first = self.air[0]
+        first = self.traffic.air[0]
         return (
-            not any(flight.started for flight in self.air)
+            not any(flight.started for flight in self.traffic.air)
             and not self.busy[_ARRAY]
             and not self.busy[_VECTOR]
             and not self.busy[_HOST]
@@ -123,7 +117,7 @@ class Units:
     def state(self) -> State:
         """What a fresh machine is about."""
         return State(
-            ahead=tuple(flight.loading(self.now) for flight in self.air),
+            ahead=tuple(flight.loading(self.now) for flight in self.traffic.air),
             bus=max(self.bus_until - self.now, 0),
             transferring=self.is_transferring,
         )
@@ -138,7 +132,7 @@ class Units:
         self.bus_until = self.now + state.bus
         buffers = self._weight_buffer, self._input_buffer
         for seen in state.ahead:
-            flight = next(self._steps)
+            flight = self.traffic.next()
             for load, left, buffer in zip(flight.loads, seen, buffers, strict=True):
                 if load is None or left < 0:
                     continue
@@ -149,54 +143,6 @@ class Units:
                     self._resumed = load
                 else:
                     self._later(left, load.there)
-
-    # Tiles, as the units take them
-
-    def _flights(self, kernel: int) -> Iterator[Flight]:
-        for index in range(kernel, len(self._program.kernels)):
-            previous: Step | None = None
-            for step in steps(self._program.kernels[index].nodes):
-                if previous is not None:
-                    yield self._flight(index, previous, last=False)
-                previous = step
-            if previous is not None:
-                yield self._flight(index, previous, last=True)
-
-    def _flight(self, kernel: int, step: Step, last: bool) -> Flight:
-        for frame, iteration in step.opens:
-            if iteration == 0:
-                frame.first = self.made
-        flight = Flight(self.env, kernel, step, self.made, last)
-        self.made += 1
-        self.air.append(flight)
-        for queue in self._queues:
-            queue.append(flight)
-        return flight
-
-    def _queue(self) -> _Queue:
-        """A unit's tiles in program order; None while too many are under way to begin another."""
-        queue: deque[Flight] = deque()
-        self._queues.append(queue)
-        return self._taken(queue)
-
-    def _taken(self, queue: deque[Flight]) -> _Queue:
-        while True:
-            if queue:
-                yield queue.popleft()
-            elif len(self.air) >= _UNDER_WAY:
-                yield None
-            elif next(self._steps, None) is None:
-                self.ended = True
-                return
-
-    def _over(self, flight: Flight) -> None:
-        """Nobody works on the tile any more."""
-        flight.over = True
-        if self.air[0].over:
-            while self.air and self.air[0].over:
-                self.air.popleft()
-            self._landed.succeed()
-            self._landed = simpy.Event(self.env)
 
     # What happens when
 
@@ -237,12 +183,14 @@ class Units:
 
     def _memory(self) -> Iterator[Process]:
         """The DRAM's one queue, in the order of the program."""
-        yield self._dma(dma_queue(self._queue(), self._after, self._program, self._first_kernel))
+        yield self._dma(
+            dma_queue(self.traffic.queue(), self._after, self._program, self._first_kernel)
+        )
 
     def _dma(self, queue: Iterator[tuple[Action, Flight | None]]) -> Process:
         for action, flight in queue:
             if flight is None:
-                yield self._landed
+                yield self.traffic.landed
             elif action is Action.STORE:
                 yield from self._store(flight)
             elif action is Action.WEIGHTS:
@@ -276,7 +224,7 @@ class Units:
         yield flight.finished
         yield from self._transfer(_STORE, flight, None, self.bus.transfer_cycles(size_bytes, 1))
         yield self._output_buffer.put(size_bytes)
-        self._over(flight)
+        self.traffic.over(flight)
         if flight.last and not flight.tile.host_cycles:
             self._later(self.bus.latency_cycles, self._done[flight.kernel])
 
@@ -295,11 +243,11 @@ class Units:
     def _hold_bus(self, unit: int, flight: Flight, start: int) -> Process:
         yield from self._work(unit, flight.kernel, start, self.bus_until, self.bus.latency_cycles)
 
-    def _array(self, flights: _Queue) -> Process:
+    def _array(self, flights: Queue) -> Process:
         history: deque[Flight] = deque(maxlen=1 + _reach(self._program))
         for flight in flights:
             if flight is None:
-                yield self._landed
+                yield self.traffic.landed
                 continue
             tile = flight.tile
             history.append(flight)
@@ -328,12 +276,12 @@ class Units:
             if tile.scores_freed:
                 yield self._accumulators.put(tile.scores_freed)
             if tile.vector_cycles is None:
-                self._over(flight)
+                self.traffic.over(flight)
 
-    def _vector(self, flights: _Queue) -> Process:
+    def _vector(self, flights: Queue) -> Process:
         for flight in flights:
             if flight is None:
-                yield self._landed
+                yield self.traffic.landed
                 continue
             tile = flight.tile
             if tile.vector_cycles is None:
@@ -359,7 +307,7 @@ class Units:
                 yield self._weight_buffer.put(tile.weights_freed)
             flight.finished.succeed()
             if not tile.store_bytes:
-                self._over(flight)
+                self.traffic.over(flight)
             if tile.host_cycles:
                 self.env.process(self._host(flight))
             elif flight.last and not tile.store_bytes:

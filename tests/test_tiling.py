@@ -25,15 +25,15 @@ def test_a_larger_buffer_takes_no_tiling_away_and_slows_none(
     machine = data.draw(machines())
     product = data.draw(gemms(machine))
     larger = with_larger(machine, buffer, times)
-    every = tiling._candidates(product, machine)
-    fits, fits_larger = (tiling._fits(product, one, every) for one in (machine, larger))
+    every = tiling.candidates_of(product, machine)
+    fits, fits_larger = (tiling.fits(product, one, every) for one in (machine, larger))
     assert not (fits & ~fits_larger).any()
     if fits.any():
         before, after = (
-            tiling._estimate(product, one, RATE, every.at(fits)) for one in (machine, larger)
+            tiling.estimate_of(product, one, RATE, every.at(fits)) for one in (machine, larger)
         )
         assert (after.cycles == before.cycles).all()
-        best = tiling._estimate(product, larger, RATE, every.at(fits_larger)).cycles.min()
+        best = tiling.estimate_of(product, larger, RATE, every.at(fits_larger)).cycles.min()
         assert best <= before.cycles.min()
 
 

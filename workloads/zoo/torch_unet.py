@@ -89,11 +89,11 @@ def build(config: Mapping[str, Any]) -> Any:
     Where the configuration asks for it, as SDXL's does, its forward takes `text_embeds` and
     `time_ids` as further arguments.
     """
-    base = require("diffusers", "export").UNet2DConditionModel
+    base: Any = require("diffusers", "export").UNet2DConditionModel
     if not _is_conditioned(config):
         return base(**config).eval()
 
-    class Conditioned(base):  # type: ignore[misc, valid-type]
+    class Conditioned(base):  # type: ignore[misc]
         def forward(
             self,
             sample: Any,
@@ -104,7 +104,8 @@ def build(config: Mapping[str, Any]) -> Any:
             return_dict: bool = True,
         ) -> Any:
             added = {"text_embeds": text_embeds, "time_ids": time_ids}
-            return super().forward(
+            return base.forward(
+                self,
                 sample,
                 timestep,
                 encoder_hidden_states,
