@@ -101,6 +101,12 @@ class AttentionMapping:
     def __str__(self) -> str:
         return f"{self.queries} queries x {self.keys} keys"
 
+    def within(self, heads: Heads) -> AttentionMapping:
+        """The same block, cut to what there is."""
+        return AttentionMapping(
+            queries=min(self.queries, heads.queries), keys=min(self.keys, heads.keys)
+        )
+
 
 def stays(heads: Heads, machine: Accelerator) -> bool:
     """Whether a head's keys and values can stay in the weight buffer, beside the next head's."""

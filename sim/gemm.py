@@ -176,6 +176,16 @@ class GemmMapping:
         several = f"{self.groups} groups x " if self.groups > 1 else ""
         return f"{several}{self.m} x {self.k} x {self.n}, {self.order}"
 
+    def within(self, shape: Shape) -> GemmMapping:
+        """The same tiles, cut to what there is."""
+        return GemmMapping(
+            groups=min(self.groups, shape.groups),
+            m=min(self.m, shape.m),
+            k=min(self.k, shape.k),
+            n=min(self.n, shape.n),
+            order=self.order,
+        )
+
 
 @lru_cache(maxsize=65536)
 def nodes(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ..arch import Accelerator
 from ..arch.formats import FormatError, bits
@@ -24,41 +25,88 @@ from ..workloads.operator import (
     TokenSelection,
 )
 from . import attention, gemm, tiling, vector_work
+from .attention import AttentionMapping
 from .errors import MappingError
 from .fusion import Kernel, fuse
+from .gemm import GemmMapping
 from .program import KernelProgram, Node, Program
 from .residency import Residency, producers, residency
 
-__all__ = ["lower"]
+__all__ = ["Plan", "lower", "plan"]
+
+Tiling: TypeAlias = "GemmMapping | AttentionMapping"
 
 
-def lower(workload: Workload, machine: Accelerator, format: str) -> Program:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was decided for one binding of a workload, to be kept for others.
+
+    Attributes:
+        mappings: How each product and each attention was tiled, by the kernel's name.
+        resident: Names of the operators whose output stays in the input buffer.
+        live_bytes: What such outputs take while a kernel runs, by its name.
+    """
+
+    mappings: Mapping[str, Tiling]
+    resident: frozenset[str]
+    live_bytes: Mapping[str, int]
+
+    def places(self, kernels: Sequence[Kernel]) -> Residency:
+        """The same decisions for kernels that may be parts (`name#1`, `name#2`) of those."""
+        names = [kernel.tail.name for kernel in kernels]
+        return Residency(
+            resident=frozenset(name for name in names if _layer(name) in self.resident),
+            live_bytes=tuple(self.live_bytes[_layer(kernel.name)] for kernel in kernels),
+        )
+
+    def tiling(self, kernel: Kernel) -> Tiling | None:
+        """How a kernel is to be tiled."""
+        return self.mappings.get(_layer(kernel.name))
+
+
+def plan(workload: Workload, machine: Accelerator, format: str) -> Plan:
+    """What `lower` decides for a bound `workload`; see there for what is raised."""
+    kernels = fuse(workload.operators, workload.outputs)
+    places = _places(kernels, workload, machine, format)
+    mappings = {
+        kernel.name: mapping
+        for kernel, (_, mapping) in zip(
+            kernels, _lowered(kernels, places, machine, format, None), strict=True
+        )
+        if isinstance(mapping, GemmMapping | AttentionMapping)
+    }
+    live_bytes = zip((kernel.name for kernel in kernels), places.live_bytes, strict=True)
+    return Plan(mappings, places.resident, dict(live_bytes))
+
+
+def _layer(name: str) -> str:
+    """What an operator is a part of, where images of several sizes run side by side."""
+    return name.partition("#")[0]
+
+
+def lower(
+    workload: Workload, machine: Accelerator, format: str, plan: Plan | None = None
+) -> Program:
     """Map every kernel of a bound `workload`.
+
+    Args:
+        workload: A model, every size a number.
+        machine: What it runs on.
+        format: Number format of the operands.
+        plan: Tiles and places to be used instead of those that are best, made for a binding at
+            least as large.  A tile that is larger than what is left is cut.
 
     Raises:
         MappingError: The array does not compute in `format`, or a buffer cannot hold one tile.
     """
-    try:
-        rate = machine.array.macs_per_pe_cycle.get(format)
-    except FormatError as error:
-        raise MappingError(f"{machine.name}: format: {error}") from None
     kernels = fuse(workload.operators, workload.outputs)
-    places = residency(kernels, workload.outputs, bits(format), machine.buffers.input_bytes // 2)
+    places = plan.places(kernels) if plan else _places(kernels, workload, machine, format)
+    lowered = _lowered(kernels, places, machine, format, plan)
     programs: list[KernelProgram] = []
     barrier: tuple[int, ...] = ()  # the last decision, which all that follows waits for
-    for index, (kernel, reads) in enumerate(zip(kernels, producers(kernels), strict=True)):
-        lowering = _Lowering(
-            kernel=kernel,
-            machine=machine,
-            bits=bits(format),
-            rate=rate,
-            places=places,
-            room=machine.buffers.input_bytes - places.live_bytes[index],
-        )
-        try:
-            nodes, mapping = lowering.nodes()
-        except MappingError as error:
-            raise MappingError(f"{kernel.name}: {error}") from None
+    for index, (kernel, reads, (nodes, mapping)) in enumerate(
+        zip(kernels, producers(kernels), lowered, strict=True)
+    ):
         programs.append(
             KernelProgram(
                 name=kernel.name,
@@ -68,12 +116,46 @@ def lower(workload: Workload, machine: Accelerator, format: str) -> Program:
                 nodes=nodes,
                 after=tuple(sorted({*reads, *barrier})),
                 weights_early=_loads_parameters(kernel.lead),
-                mapping=mapping,
+                mapping=str(mapping),
             )
         )
         if _is_decision(kernel.lead):
             barrier = (index,)
     return Program(kernels=tuple(programs))
+
+
+def _places(
+    kernels: Sequence[Kernel], workload: Workload, machine: Accelerator, format: str
+) -> Residency:
+    return residency(kernels, workload.outputs, bits(format), machine.buffers.input_bytes // 2)
+
+
+def _lowered(
+    kernels: Sequence[Kernel],
+    places: Residency,
+    machine: Accelerator,
+    format: str,
+    plan: Plan | None,
+) -> Iterator[tuple[tuple[Node, ...], object]]:
+    """Each kernel's tiles, and its mapping."""
+    try:
+        rate = machine.array.macs_per_pe_cycle.get(format)
+    except FormatError as error:
+        raise MappingError(f"{machine.name}: format: {error}") from None
+    for index, kernel in enumerate(kernels):
+        lowering = _Lowering(
+            kernel=kernel,
+            machine=machine,
+            bits=bits(format),
+            rate=rate,
+            places=places,
+            room=machine.buffers.input_bytes - places.live_bytes[index],
+            planned=plan.tiling(kernel) if plan else None,
+        )
+        try:
+            yield lowering.nodes()
+        except MappingError as error:
+            raise MappingError(f"{kernel.name}: {error}") from None
 
 
 def _is_decision(lead: Operator) -> bool:
@@ -95,6 +177,7 @@ class _Lowering:
         rate: MACs per PE and cycle.
         places: Where activations live.
         room: Bytes of the input buffer that are free for tiles.
+        planned: How it is to be tiled, if that is decided.
     """
 
     kernel: Kernel
@@ -103,9 +186,10 @@ class _Lowering:
     rate: Fraction
     places: Residency
     room: int
+    planned: Tiling | None
 
-    def nodes(self) -> tuple[tuple[Node, ...], str]:
-        """The kernel's tiles, and its mapping in words; none for an operator without elements."""
+    def nodes(self) -> tuple[tuple[Node, ...], object]:
+        """The kernel's tiles, and its mapping; none for an operator without elements."""
         lead = self.kernel.lead
         if not self.kernel.tail.elements or not all(operand.elements for operand in lead.operands):
             return (), "nothing to do"
@@ -143,7 +227,7 @@ class _Lowering:
     def _elementwise(self, operator: Elementwise) -> Fraction:
         return self.machine.vector.cost("activation" if operator.transcendental else "elementwise")
 
-    def _gemm(self, lead: MatMul | Convolution) -> tuple[tuple[Node, ...], str]:
+    def _gemm(self, lead: MatMul | Convolution) -> tuple[tuple[Node, ...], object]:
         behind = self._behind()
         shape = _matmul(lead) if isinstance(lead, MatMul) else _convolution(lead)
         trained = _loads_parameters(lead)
@@ -163,10 +247,13 @@ class _Lowering:
             epilogue_operands=len(self.kernel.extra),
             vector_cost=self._vector_cost(),
         )
-        mapping = tiling.choose(product, self.machine, self.rate)
-        return gemm.nodes(product, mapping, self.machine, self.rate), str(mapping)
+        if isinstance(self.planned, GemmMapping):
+            mapping = self.planned.within(product.shape)
+        else:
+            mapping = tiling.choose(product, self.machine, self.rate)
+        return gemm.nodes(product, mapping, self.machine, self.rate), mapping
 
-    def _attention(self, lead: Attention) -> tuple[tuple[Node, ...], str]:
+    def _attention(self, lead: Attention) -> tuple[tuple[Node, ...], object]:
         behind = self._behind()
         query, key, value = lead.operands[:3]
         heads = attention.Heads(
@@ -189,10 +276,13 @@ class _Lowering:
             softmax_cost=self.machine.vector.cost("softmax"),
             vector_cost=self._vector_cost(),
         )
-        mapping = attention.choose(heads, self.machine, self.rate)
-        return attention.nodes(heads, mapping, self.machine, self.rate), str(mapping)
+        if isinstance(self.planned, AttentionMapping):
+            mapping = self.planned.within(heads)
+        else:
+            mapping = attention.choose(heads, self.machine, self.rate)
+        return attention.nodes(heads, mapping, self.machine, self.rate), mapping
 
-    def _vector(self, lead: Operator) -> tuple[tuple[Node, ...], str]:
+    def _vector(self, lead: Operator) -> tuple[tuple[Node, ...], object]:
         rows, passed = _vector_shape(lead)
         elements = known(self.kernel.tail.elements)
         if isinstance(lead, Elementwise):
@@ -225,7 +315,7 @@ class _Lowering:
             host_cycles=self.machine.host_cycles if _is_decision(lead) else 0,
         )
         mapping = vector_work.choose(shape, self.machine)
-        return vector_work.nodes(shape, mapping, self.machine), str(mapping)
+        return vector_work.nodes(shape, mapping, self.machine), mapping
 
 
 class _Behind(NamedTuple):

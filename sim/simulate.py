@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,13 +15,20 @@ from ..workloads.graph import BindingError, Workload
 from .energy import kernel_energy
 from .engine import run
 from .losses import account, window_ends
-from .lower import lower
+from .lower import Plan, lower
 from .program import Program, total
 from .result import KernelResult, Result
 from .roofline import run_kernels
 from .spans import UNITS, Spans
 
-__all__ = ["simulate"]
+__all__ = ["Execution", "execute", "simulate"]
+
+
+class Execution(NamedTuple):
+    """What each unit did when, and what that means for each kernel."""
+
+    spans: Spans
+    operators: tuple[KernelResult, ...]
 
 
 def simulate(
@@ -53,12 +61,7 @@ def simulate(
             )
     format = format or machine.default_format
     bound, bindings = _bound(workload, dict(bind or {}), batch)
-    if isinstance(machine, Gpu):
-        spans, operators = run_kernels(bound, machine, format)
-    else:
-        program = lower(bound, machine, format)
-        spans = run(program, machine)
-        operators = _operators(program, spans, machine, format)
+    spans, operators = execute(bound, machine, format)
     from .. import __version__
 
     identity = repr((__version__, bound.content_hash, machine, format))
@@ -79,6 +82,27 @@ def simulate(
         spans=spans,
         notes=workload.notes,
     )
+
+
+def execute(
+    bound: Workload, machine: Accelerator | Gpu, format: str, plan: Plan | None = None
+) -> Execution:
+    """Run a workload whose sizes are all numbers.
+
+    Args:
+        bound: The workload.
+        machine: What it runs on.
+        format: Number format of the operands.
+        plan: Tiles and places for an accelerator, if they are not to be chosen for this shape.
+
+    Raises:
+        MappingError: The machine does not compute in `format` or cannot hold one tile.
+    """
+    if isinstance(machine, Gpu):
+        return Execution(*run_kernels(bound, machine, format))
+    program = lower(bound, machine, format, plan)
+    spans = run(program, machine)
+    return Execution(spans, _operators(program, spans, machine, format))
 
 
 def _bound(workload: Workload, bind: dict[str, int], batch: int) -> tuple[Workload, dict[str, int]]:

@@ -1,0 +1,331 @@
+"""Many images whose token counts differ, on one machine, under a policy.
+
+Images arrive in the order of their trace and are put into batches; a policy says what is executed
+for each (`policies.py`), and each distinct batch is simulated once.  The latency of an image is the
+time its batch takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch import Accelerator, Gpu
+from ..workloads.extent import evaluate, known
+from ..workloads.graph import BindingError, Workload
+from ..workloads.packing import side_by_side
+from ..workloads.unpruned import kept_symbols, patches, static, unpruned
+from .lower import Plan, plan
+from .policies import POLICIES, Counts, Policy, PolicyError, bucket_edges, executed
+from .simulate import execute
+from .waterfall import STEPS, Step, by_step, waterfall
+
+__all__ = ["PolicyRun", "RaggedRun", "run_policies"]
+
+BUCKETS = 4
+"""Sizes at each selector that `bucket` has ready; assumed."""
+
+READY = 16
+"""Shapes that `respecialise` has ready, the least recently used going first; assumed."""
+
+SWITCH_S = 10e-6
+"""Seconds for which a machine loads another program; assumed."""
+
+
+class _Ran(NamedTuple):
+    """One batch."""
+
+    cycles: int
+    steps: Mapping[str, Fraction]
+    energy_j: float
+    mac_j: float
+    macs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRun:
+    """All images under one policy.
+
+    Attributes:
+        policy: Which.
+        executed: Patches kept as executed, `(images, selectors)`.
+        latency_s: Of each image, `(images,)`.
+        busy_s: Of all batches one after another.
+        energy_j: Of all images.
+        macs: Executed, selectors' included.
+        useful_macs: Of them those that are not spent on tokens that are masked or fill a shape.
+        steps: PE-cycles by cause (`waterfall.STEPS`).
+        switches: How often another program was loaded.
+        shapes: Distinct batches.
+    """
+
+    policy: Policy
+    executed: Counts = field(repr=False)
+    latency_s: NDArray[np.float64] = field(repr=False)
+    busy_s: float
+    energy_j: float
+    macs: int
+    useful_macs: int
+    steps: Mapping[str, Fraction]
+    switches: int
+    shapes: int
+
+    @property
+    def images(self) -> int:
+        """How many."""
+        return len(self.latency_s)
+
+    @property
+    def images_per_s(self) -> float:
+        """Throughput, batch after batch."""
+        return self.images / self.busy_s
+
+    @property
+    def energy_per_image_j(self) -> float:
+        """Joules."""
+        return self.energy_j / self.images
+
+    @property
+    def utilization(self) -> float:
+        """Useful part of all PE-cycles, selectors not counted."""
+        return float(self.steps["useful"] / sum(self.steps.values(), Fraction(0)))
+
+    @property
+    def padding(self) -> float:
+        """Part of the MACs that is spent on tokens nobody keeps."""
+        return 1 - self.useful_macs / self.macs
+
+    def percentile_s(self, percent: float) -> float:
+        """A percentile of the images' latencies."""
+        return float(np.percentile(self.latency_s, percent))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaggedRun:
+    """Policies beside each other; the first is `dense`."""
+
+    workload: str
+    machine: str
+    format: str
+    batch: int
+    patches: int
+    counts: Counts = field(repr=False)
+    policies: tuple[PolicyRun, ...]
+
+    @cached_property
+    def base(self) -> PolicyRun:
+        """The run without pruning."""
+        return next(run for run in self.policies if run.policy.shape == "dense")
+
+    def speedup(self, run: PolicyRun) -> float:
+        """Throughput over that of the run without pruning."""
+        return self.base.busy_s / run.busy_s
+
+    def waterfall(self, run: PolicyRun) -> tuple[Step, ...]:
+        """From the promise of the MACs to the speed-up in PE-cycles."""
+        return waterfall(self.base.steps, run.steps)
+
+
+def run_policies(
+    workload: Workload,
+    machine: Accelerator | Gpu,
+    counts: Counts,
+    *,
+    policies: Sequence[Policy] = POLICIES,
+    batch: int = 1,
+    format: str | None = None,
+    bind: Mapping[str, int] | None = None,
+    buckets: int = BUCKETS,
+) -> RaggedRun:
+    """Run every image of a trace under every policy.
+
+    Args:
+        workload: A model with token selectors.
+        machine: What it runs on.
+        counts: Patches that each image keeps after each selector, `(images, selectors)`.
+        policies: Which; `dense` is added if it is missing, being the base of comparison.
+        batch: Images that run together; the last batch may be smaller.
+        format: Number format; the machine's own if None.
+        bind: Values for other symbols than the kept counts.
+        buckets: Sizes at each selector for `bucket`, chosen so that they pad least.
+
+    Raises:
+        BindingError: The model has no selectors, or not as many as the trace, or a count is out of
+            range.
+        MappingError: The machine does not compute in `format`, or cannot hold a tile.
+        PolicyError: A policy needs what is not there.
+    """
+    case = _Case.of(workload, machine, format or machine.default_format, dict(bind or {}))
+    selectors = counts.shape[1]
+    if selectors != len(case.names):
+        raise BindingError(
+            f"{workload.name} has {len(case.names)} selectors, the trace has {selectors}"
+        )
+    if batch < 1:
+        raise PolicyError(f"batch={batch} is out of range: it must be at least 1")
+    if not any(one.shape == "dense" for one in policies):
+        policies = (POLICIES[0], *policies)
+    return RaggedRun(
+        workload=workload.name,
+        machine=machine.name,
+        format=case.format,
+        batch=batch,
+        patches=case.patches,
+        counts=counts,
+        policies=tuple(_run(case, one, counts, batch, buckets) for one in policies),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """A model on a machine, and what was simulated of it so far."""
+
+    pruned: Workload
+    whole: Workload
+    machine: Accelerator | Gpu
+    format: str
+    names: tuple[str, ...]
+    patches: int
+    bind: Mapping[str, int]
+    known: dict[object, _Ran] = field(default_factory=dict[object, _Ran])
+    plans: dict[object, Plan] = field(default_factory=dict[object, Plan])
+
+    @classmethod
+    def of(
+        cls, workload: Workload, machine: Accelerator | Gpu, format: str, bind: dict[str, int]
+    ) -> _Case:
+        names = kept_symbols(workload)
+        symbols = {s.name: s.default for s in workload.symbols if s.default is not None} | bind
+        everything = known(evaluate(patches(workload), symbols))
+        whole = unpruned(workload)
+        rest = {k: v for k, v in bind.items() if k in {s.name for s in whole.symbols}}
+        return cls(
+            pruned=workload,
+            whole=whole.bind(rest),
+            machine=machine,
+            format=format,
+            names=names,
+            patches=everything,
+            bind=bind,
+        )
+
+    def bound(self, row: tuple[int, ...]) -> Workload:
+        """The pruned model for one image."""
+        return self.pruned.bind({**self.bind, **dict(zip(self.names, row, strict=True))})
+
+    def ran(self, policy: Policy, rows: tuple[tuple[int, ...], ...]) -> _Ran:
+        """Images side by side, simulated unless they were before."""
+        key = policy.shape == "dense", policy.known, policy.mapping, rows
+        if key not in self.known:
+            self.known[key] = self._ran(policy, rows)
+        return self.known[key]
+
+    def _ran(self, policy: Policy, rows: tuple[tuple[int, ...], ...]) -> _Ran:
+        if policy.shape == "dense":
+            images = [self.whole] * len(rows)
+        else:
+            images = [self.bound(row) for row in rows]
+            images = [static(image) for image in images] if policy.known else images
+        together = side_by_side(images)
+        result = execute(together, self.machine, self.format, plan=self._plan(policy, len(rows)))
+        return _Ran(
+            cycles=result.spans.cycles,
+            steps=by_step(result.operators),
+            energy_j=sum(sum(o.energy_j.values()) for o in result.operators),
+            mac_j=sum(o.energy_j.get("mac", 0.0) for o in result.operators),
+            macs=sum(o.macs for o in result.operators),
+        )
+
+    def _plan(self, policy: Policy, images: int) -> Plan | None:
+        """Tiles and places of the largest batch, where one program runs all shapes."""
+        if policy.mapping == "own" or isinstance(self.machine, Gpu):
+            return None
+        if images not in self.plans:
+            largest = [self.bound((self.patches,) * len(self.names))] * images
+            self.plans[images] = plan(side_by_side(largest), self.machine, self.format)
+        return self.plans[images]
+
+    def macs(self, counts: Counts, *, selectors: bool) -> NDArray[np.int64]:
+        """MACs of the selectors or of all else, by image, `(images,)`."""
+        names = {name: counts[:, i] for i, name in enumerate(self.names)}
+        binding = self.pruned.binding({**self.bind, **names})
+        macs = sum((o.macs for o in self.pruned.operators if o.selector == selectors), 0)
+        return np.broadcast_to(evaluate(macs, binding), len(counts)).astype(np.int64)
+
+
+class _Ready:
+    """Shapes whose program is at hand, the least recently used going first."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[object, None] = {}
+
+    def take(self, shape: object) -> bool:
+        """Use a shape; False if its program had to be loaded."""
+        had = shape in self._shapes
+        self._shapes.pop(shape, None)
+        self._shapes[shape] = None
+        if len(self._shapes) > READY:
+            del self._shapes[next(iter(self._shapes))]
+        return had
+
+
+def _run(case: _Case, policy: Policy, counts: Counts, batch: int, buckets: int) -> PolicyRun:
+    images = np.arange(len(counts))
+    batches = [images[first : first + batch] for first in range(0, len(images), batch)]
+    edges = [bucket_edges(counts[:, k], buckets) for k in range(counts.shape[1])]
+    shape = executed(policy, counts, batches, case.patches, edges)
+    padding = np.zeros(len(counts), dtype=np.int64)
+    if policy.shape not in ("dense", "mean"):
+        padding = case.macs(shape, selectors=False) - case.macs(counts, selectors=False)
+    switch_cycles = math.ceil(SWITCH_S * float(case.machine.clock_hz))
+    cycles = np.zeros(len(counts), dtype=np.int64)
+    steps = dict.fromkeys(STEPS, Fraction(0))
+    total_cycles = macs = switches = 0
+    energy_j = 0.0
+    ready, shapes = _Ready(), set[object]()
+    for members in batches:
+        taken = 0
+        for group in [members] if policy.grouping == "batch" else members[:, None]:
+            rows = tuple(tuple(int(kept) for kept in row) for row in shape[group])
+            ran = case.ran(policy, rows)
+            taken += ran.cycles
+            macs += ran.macs
+            padded = int(padding[group].sum())
+            energy_j += ran.energy_j - policy.gated * ran.mac_j * padded / max(ran.macs, 1)
+            for cause, pe_cycles in ran.steps.items():
+                steps[cause] += pe_cycles
+            if policy.switches and not ready.take(rows):
+                switches += 1
+                taken += switch_cycles
+                steps["wait"] += switch_cycles * sum(ran.steps.values()) / ran.cycles
+            shapes.add(rows)
+        cycles[members] = taken
+        total_cycles += taken
+    executed_macs = macs - _selector_macs(case, policy, shape)
+    if executed_macs:
+        fills = steps["useful"] * Fraction(int(padding.sum()), executed_macs)
+        steps["useful"] -= fills
+        steps["padding"] += fills
+    return PolicyRun(
+        policy=policy,
+        executed=shape,
+        latency_s=cycles / float(case.machine.clock_hz),
+        busy_s=total_cycles / float(case.machine.clock_hz),
+        energy_j=energy_j,
+        macs=macs,
+        useful_macs=macs - int(padding.sum()),
+        steps=steps,
+        switches=switches,
+        shapes=len(shapes),
+    )
+
+
+def _selector_macs(case: _Case, policy: Policy, shape: Counts) -> int:
+    return 0 if policy.shape == "dense" else int(case.macs(shape, selectors=True).sum())

@@ -1,0 +1,120 @@
+"""Images of different sizes through one model at once, their tokens side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from .extent import known
+from .graph import Workload
+from .operator import (
+    Attention,
+    Convolution,
+    Elementwise,
+    MatMul,
+    Movement,
+    Normalization,
+    Operand,
+    Operator,
+    Reduction,
+    Softmax,
+    TokenSelection,
+)
+
+__all__ = ["side_by_side"]
+
+_ADDED: Mapping[type[Operator], tuple[str, ...]] = MappingProxyType(
+    {
+        Attention: ("copies", "kv_copies"),
+        Convolution: ("batch",),
+        Elementwise: (),
+        MatMul: ("copies",),
+        Movement: (),
+        Normalization: ("rows",),
+        Reduction: ("reads",),
+        Softmax: ("rows",),
+        TokenSelection: ("candidates", "kept"),
+    }
+)
+"""What grows when two of a kind are joined; all else must be equal for that."""
+
+
+def side_by_side(workloads: Sequence[Workload]) -> Workload:
+    """One model run on several images, layer by layer, given as its bound workloads.
+
+    What treats every token alike becomes one operator over the tokens of all images: a product with
+    trained weights is then one product with as many rows.  What relates an image's tokens to each
+    other stays apart: attention runs for each image, images of equal size next to each other.
+
+    >>> from tilewise.workloads import zoo
+    >>> deit = zoo.load("deit-small")
+    >>> side_by_side([deit.bind({"batch": 1})] * 8).macs == deit.bind({"batch": 8}).macs
+    True
+
+    Raises:
+        ValueError: There is none, or they are not runs of one model.
+    """
+    if not workloads:
+        raise ValueError("side_by_side wants at least one workload, got none")
+    first = workloads[0]
+    names = [operator.name for operator in first.operators]
+    for other in workloads[1:]:
+        if [operator.name for operator in other.operators] != names:
+            raise ValueError(
+                f"side_by_side wants runs of one model, got {first.name} and {other.name} with "
+                "different operators"
+            )
+    if len(workloads) == 1:
+        return first
+    parts: dict[str, tuple[str, ...]] = {}
+    operators: list[Operator] = []
+    for layer in zip(*(workload.operators for workload in workloads), strict=True):
+        joined = [_one(members, parts) for members in _groups(layer)]
+        if len(joined) > 1:
+            joined = [replace(o, name=f"{o.name}#{i}") for i, o in enumerate(joined, start=1)]
+        parts[layer[0].name] = tuple(operator.name for operator in joined)
+        operators += joined
+    return replace(
+        first,
+        operators=tuple(operators),
+        outputs=tuple(part for name in first.outputs for part in parts.get(name, (name,))),
+        images=sum(known(workload.images) for workload in workloads),
+    )
+
+
+def _groups(layer: Sequence[Operator]) -> list[list[Operator]]:
+    """Those of a layer that are one, larger ones first so that batches alike look alike."""
+    groups: dict[Operator, list[Operator]] = {}
+    for operator in sorted(layer, key=lambda o: known(o.elements), reverse=True):
+        groups.setdefault(_blank(operator), []).append(operator)
+    return list(groups.values())
+
+
+def _added(operator: Operator) -> tuple[str, ...]:
+    if isinstance(operator, MatMul) and operator.weights == 1 and operator.copies == 1:
+        return ("m",)
+    return _ADDED[type(operator)]
+
+
+def _blank(operator: Operator) -> Operator:
+    """What must be equal for two operators to be one."""
+    changes: dict[str, Any] = dict.fromkeys(_added(operator), 1)
+    operands = tuple(replace(operand, elements=0) for operand in operator.operands)
+    return replace(operator, operands=operands, shape=(), **changes)
+
+
+def _one(members: Sequence[Operator], parts: Mapping[str, tuple[str, ...]]) -> Operator:
+    """The operator that does what all members do, reading the parts of what they read."""
+    first = members[0]
+    summed = {name: sum(getattr(o, name) for o in members) for name in _added(first)}
+    operands = tuple(
+        Operand(
+            sources=tuple(part for s in operand.sources for part in parts.get(s, (s,))),
+            elements=sum(known(o.operands[i].elements) for o in members),
+        )
+        for i, operand in enumerate(first.operands)
+    )
+    shape = (sum(known(operator.elements) for operator in members),)
+    return replace(first, operands=operands, shape=shape, **summed)
