@@ -45,6 +45,7 @@ from .cli_options import (
     Overlap,
     Trace,
 )
+from .cli_ragged import ragged
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,6 +65,7 @@ app = typer.Typer(
 )
 
 app.add_typer(explain, name="explain")
+app.command()(ragged)
 
 _DEMO_WORKLOADS = ("deit-small", "heatvit-deit-small", "sd15-unet")
 _DEMO_MACHINES = ("edge-32x32", "edge-128x128", "a100-80gb")

@@ -21,6 +21,7 @@ __all__ = [
     "N",
     "On",
     "Overlap",
+    "Tokens",
     "Trace",
 ]
 
@@ -51,6 +52,12 @@ Json = Annotated[
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report.")]
 Trace = Annotated[
     Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto.")
+]
+Tokens = Annotated[
+    str,
+    typer.Option(
+        "--tokens", metavar="NAME|CSV|NPZ", help="A token trace: a name (list traces) or a file."
+    ),
 ]
 M = Annotated[int, typer.Argument(min=1, help="Rows of the left operand.")]
 K = Annotated[

@@ -25,7 +25,7 @@ from .replay import Memory, Start
 from .spans import Spans
 from .units import Units
 
-__all__ = ["run"]
+__all__ = ["run", "run_part"]
 
 
 def run(program: Program, machine: Accelerator, *, jump: bool = True) -> Spans:
@@ -41,16 +41,47 @@ def run(program: Program, machine: Accelerator, *, jump: bool = True) -> Spans:
         RuntimeError: The program waits for itself, which no program made by `lower` does.
     """
     jump = jump and machine.dram.order == "program"
+    return _run(program, machine, Start(), None, jump)[0]
+
+
+def run_part(
+    program: Program, machine: Accelerator, start: Start, stop: int | None
+) -> tuple[Spans, Start | None]:
+    """Run from `start` to the first start that is known at kernel `stop` or later.
+
+    Returns:
+        What each unit did, and where that led to; None at the end of the program.
+
+    Raises:
+        ValueError: The machine's DRAM does not serve in the order of the program.
+    """
+    if machine.dram.order != "program":
+        raise ValueError(f"dram.order: only the program's can be cut, got {machine.dram.order!r}")
+    return _run(program, machine, start, stop, jump=True)
+
+
+def _run(
+    program: Program, machine: Accelerator, start: Start, stop: int | None, jump: bool
+) -> tuple[Spans, Start | None]:
     after = waits_for(program)
     record = Record()
     memory = Memory(program, after)
-    start: Start | None = Start()
-    while start is not None:
-        while jump and (known := memory.next(start)):
-            start, stretch = known
+    begin, here = start, start
+    while True:
+        while jump and not _is_past(begin, here, stop) and (known := memory.next(here)):
+            here, stretch = known
             record.append(stretch)
-        start = _Leg(program, after, machine, record, memory if jump else None, start).end()
-    return record.spans()
+        if _is_past(begin, here, stop):
+            return record.spans(), here
+        leg = _Leg(program, after, machine, record, memory if jump else None, here, stop)
+        reached = leg.end()
+        if reached is None:
+            return record.spans(), None
+        here = reached
+
+
+def _is_past(begin: Start, here: Start, stop: int | None) -> bool:
+    return stop is not None and here.kernel >= stop and here.kernel > begin.kernel
 
 
 class _Reached(Exception):  # noqa: N818, it is none
@@ -68,7 +99,10 @@ class _Leg:
         record: Record,
         memory: Memory | None,
         start: Start,
+        stop: int | None,
     ) -> None:
+        self.begin = start
+        self.stop = stop
         self.record = record
         self.memory = memory
         self.start = start
@@ -105,7 +139,7 @@ class _Leg:
             memory.learn(self.start, here, ahead, units.traffic.ended, stretch)
             self.record.append(stretch)
             self.start, self.mark = here, self.record.mark
-            if memory.next(here):
+            if _is_past(self.begin, here, self.stop) or memory.next(here):
                 raise _Reached(here)
 
     def _iterate(self, flight: Flight) -> None:

@@ -9,18 +9,19 @@ up exactly; none is negative.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arch import Accelerator
-from .program import Program, total
-from .spans import Spans
+from .program import KernelProgram, Program, total
+from .replay import Start
+from .spans import UNITS, Row, Spans
 from .steady import weights
 
-__all__ = ["CAUSES", "Losses", "account"]
+__all__ = ["CAUSES", "Losses", "account", "account_part"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,8 @@ class Losses:
 
 CAUSES: tuple[str, ...] = tuple(field.name for field in fields(Losses))
 
+_MEMORY = UNITS.index("weights")
+
 # While the arrays idle, the first of these that is under way is the cause.
 _GAP_CAUSES = ("fill_drain", "memory", "vector", "wait")
 
@@ -100,6 +103,45 @@ def account(program: Program, spans: Spans, machine: Accelerator) -> tuple[Losse
             )
         )
     return tuple(found)
+
+
+def account_part(
+    program: Program, spans: Spans, machine: Accelerator, start: Start, end: Start | None
+) -> tuple[Losses, ...]:
+    """The losses of the kernels that ran between two starts, and of the one that `end` begins.
+
+    What was under way at either start is memory's for as long as it is: the sum over all parts of a
+    run is what `account` says of the whole.
+
+    Args:
+        program: Of which a part was run.
+        spans: What each unit did from `start` on, before `end`.
+        machine: What it ran on.
+        start: Where it began, at executed cycle 0.
+        end: Where it stopped; None at the program's end.
+    """
+    last = len(program.kernels) - 1 if end is None else end.kernel
+    arriving = max((left for loads in start.state.ahead for left in loads), default=0)
+    rows = [Row(_MEMORY, last, 0, 0, max(arriving, 0))]
+    until = int((spans.end + spans.tail).max(initial=0))
+    if end is not None:
+        until = end.executed
+        rows.append(Row(_MEMORY, last, until - end.state.held, until, 0, end.offset))
+    columns = spans.and_rows(rows)
+    bounded = replace(
+        columns,
+        kernel=np.minimum(columns.kernel, last),
+        tail=np.minimum(columns.end + columns.tail, until) - columns.end,
+    )
+    kernels = tuple(
+        kernel if start.kernel <= index and (end is None or index < end.kernel) else _idle(kernel)
+        for index, kernel in enumerate(program.kernels[: last + 1])
+    )
+    return account(Program(kernels=kernels), bounded, machine)
+
+
+def _idle(kernel: KernelProgram) -> KernelProgram:
+    return replace(kernel, nodes=())
 
 
 def _busy(spans: Spans, kernels: int) -> NDArray[np.int64]:

@@ -32,9 +32,11 @@ from .gemm import GemmMapping
 from .program import KernelProgram, Node, Program
 from .residency import Residency, producers, residency
 
-__all__ = ["Plan", "lower", "plan"]
+__all__ = ["Lowered", "Plan", "assembled", "lower", "lower_kernels", "plan"]
 
 Tiling: TypeAlias = "GemmMapping | AttentionMapping"
+Lowered: TypeAlias = tuple[tuple[Node, ...], object]
+"""A kernel's tiles, and its mapping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,13 @@ class Plan:
         """The same decisions for kernels that may be parts (`name#1`, `name#2`) of those."""
         names = [kernel.tail.name for kernel in kernels]
         return Residency(
-            resident=frozenset(name for name in names if _layer(name) in self.resident),
+            resident=self.resident.union(n for n in names if _layer(n) in self.resident),
             live_bytes=tuple(self.live_bytes[_layer(kernel.name)] for kernel in kernels),
         )
+
+    def without_tiles(self) -> Plan:
+        """The same places, and tiles as are best for each shape."""
+        return Plan({}, self.resident, self.live_bytes)
 
     def tiling(self, kernel: Kernel) -> Tiling | None:
         """How a kernel is to be tiled."""
@@ -101,7 +107,18 @@ def lower(
     """
     kernels = fuse(workload.operators, workload.outputs)
     places = plan.places(kernels) if plan else _places(kernels, workload, machine, format)
-    lowered = _lowered(kernels, places, machine, format, plan)
+    return assembled(kernels, list(_lowered(kernels, places, machine, format, plan)))
+
+
+def lower_kernels(
+    kernels: Sequence[Kernel], machine: Accelerator, format: str, plan: Plan
+) -> list[Lowered]:
+    """The tiles of some kernels of a workload, where others run before and behind them."""
+    return list(_lowered(kernels, plan.places(kernels), machine, format, plan))
+
+
+def assembled(kernels: Sequence[Kernel], lowered: Sequence[Lowered]) -> Program:
+    """Kernels and their tiles as a program, each waiting for what it reads."""
     programs: list[KernelProgram] = []
     barrier: tuple[int, ...] = ()  # the last decision, which all that follows waits for
     for index, (kernel, reads, (nodes, mapping)) in enumerate(
@@ -136,7 +153,7 @@ def _lowered(
     machine: Accelerator,
     format: str,
     plan: Plan | None,
-) -> Iterator[tuple[tuple[Node, ...], object]]:
+) -> Iterator[Lowered]:
     """Each kernel's tiles, and its mapping."""
     try:
         rate = machine.array.macs_per_pe_cycle.get(format)

@@ -40,7 +40,8 @@ class Policy:
             each selector until the count is there: arrays drain, the host is asked if the machine
             has one, and only weights are loaded ahead.
         mapping: `own`: tiles are chosen for the shape; `one`: tiles are those of the largest shape,
-            and loop bounds in registers cut the last ones.
+            and loop bounds in registers cut the last ones.  Where shapes are many, activations
+            have the places of the largest in either case.
         gated: Whether products with masked tokens take no energy.
         switches: Whether another shape than those that are ready costs a switch.
         practice: Who does so.
@@ -209,7 +210,8 @@ def bucket_edges(counts: NDArray[np.int64], buckets: int) -> tuple[int, ...]:
         )
         choices.append(sums.argmin(axis=0))
         best = sums.min(axis=0)
-    edges, end = [], count - 1
+    edges: list[int] = []
+    end = count - 1
     for choice in reversed(choices):
         edges.append(int(sizes[end]))
         end = int(choice[end]) - 1

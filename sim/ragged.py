@@ -1,29 +1,29 @@
 """Many images whose token counts differ, on one machine, under a policy.
 
 Images arrive in the order of their trace and are put into batches; a policy says what is executed
-for each (`policies.py`), and each distinct batch is simulated once.  The latency of an image is the
-time its batch takes.
+for each (`policies.py`), and each distinct batch is simulated once, in sections where shapes are
+many (`sections.py`).  The latency of an image is the time its batch takes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arch import Accelerator, Gpu
-from ..workloads.extent import evaluate, known
+from ..workloads.extent import evaluate
 from ..workloads.graph import BindingError, Workload
 from ..workloads.packing import side_by_side
-from ..workloads.unpruned import kept_symbols, patches, static, unpruned
-from .lower import Plan, plan
+from ..workloads.unpruned import kept_symbols, patches_of, static, unpruned
+from .lower import plan
 from .policies import POLICIES, Counts, Policy, PolicyError, bucket_edges, executed
+from .sections import Part, Row, Sections
 from .simulate import execute
 from .waterfall import STEPS, Step, by_step, waterfall
 
@@ -37,16 +37,6 @@ READY = 16
 
 SWITCH_S = 10e-6
 """Seconds for which a machine loads another program; assumed."""
-
-
-class _Ran(NamedTuple):
-    """One batch."""
-
-    cycles: int
-    steps: Mapping[str, Fraction]
-    energy_j: float
-    mac_j: float
-    macs: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +133,7 @@ def run_policies(
     format: str | None = None,
     bind: Mapping[str, int] | None = None,
     buckets: int = BUCKETS,
+    progress: Callable[[Policy], None] = lambda policy: None,
 ) -> RaggedRun:
     """Run every image of a trace under every policy.
 
@@ -155,6 +146,7 @@ def run_policies(
         format: Number format; the machine's own if None.
         bind: Values for other symbols than the kept counts.
         buckets: Sizes at each selector for `bucket`, chosen so that they pad least.
+        progress: Told each policy before it is run.
 
     Raises:
         BindingError: The model has no selectors, or not as many as the trace, or a count is out of
@@ -172,6 +164,10 @@ def run_policies(
         raise PolicyError(f"batch={batch} is out of range: it must be at least 1")
     if not any(one.shape == "dense" for one in policies):
         policies = (POLICIES[0], *policies)
+    runs: list[PolicyRun] = []
+    for one in policies:
+        progress(one)
+        runs.append(_run(case, one, counts, batch, buckets))
     return RaggedRun(
         workload=workload.name,
         machine=machine.name,
@@ -179,7 +175,7 @@ def run_policies(
         batch=batch,
         patches=case.patches,
         counts=counts,
-        policies=tuple(_run(case, one, counts, batch, buckets) for one in policies),
+        policies=tuple(runs),
     )
 
 
@@ -194,16 +190,14 @@ class _Case:
     names: tuple[str, ...]
     patches: int
     bind: Mapping[str, int]
-    known: dict[object, _Ran] = field(default_factory=dict[object, _Ran])
-    plans: dict[object, Plan] = field(default_factory=dict[object, Plan])
+    known: dict[object, Part] = field(default_factory=dict[object, Part])
+    sections: dict[object, Sections] = field(default_factory=dict[object, Sections])
 
     @classmethod
     def of(
         cls, workload: Workload, machine: Accelerator | Gpu, format: str, bind: dict[str, int]
     ) -> _Case:
         names = kept_symbols(workload)
-        symbols = {s.name: s.default for s in workload.symbols if s.default is not None} | bind
-        everything = known(evaluate(patches(workload), symbols))
         whole = unpruned(workload)
         rest = {k: v for k, v in bind.items() if k in {s.name for s in whole.symbols}}
         return cls(
@@ -212,45 +206,63 @@ class _Case:
             machine=machine,
             format=format,
             names=names,
-            patches=everything,
+            patches=patches_of(workload, bind),
             bind=bind,
         )
 
-    def bound(self, row: tuple[int, ...]) -> Workload:
+    @property
+    def others(self) -> dict[str, int]:
+        """Values of symbols that are no kept counts."""
+        given = self.pruned.symbols
+        defaults = {s.name: s.default for s in given if s.default is not None}
+        return {k: v for k, v in (defaults | dict(self.bind)).items() if k not in self.names}
+
+    def bound(self, row: Row) -> Workload:
         """The pruned model for one image."""
         return self.pruned.bind({**self.bind, **dict(zip(self.names, row, strict=True))})
 
-    def ran(self, policy: Policy, rows: tuple[tuple[int, ...], ...]) -> _Ran:
+    def ran(self, policy: Policy, rows: tuple[Row, ...]) -> Part:
         """Images side by side, simulated unless they were before."""
         key = policy.shape == "dense", policy.known, policy.mapping, rows
         if key not in self.known:
             self.known[key] = self._ran(policy, rows)
         return self.known[key]
 
-    def _ran(self, policy: Policy, rows: tuple[tuple[int, ...], ...]) -> _Ran:
+    def _ran(self, policy: Policy, rows: tuple[Row, ...]) -> Part:
+        machine = self.machine
+        many = policy.shape in ("own", "batch")  # shapes, so that parts of them come again
+        if many and isinstance(machine, Accelerator) and machine.dram.order == "program":
+            return self._cut(policy, len(rows), machine).run(rows)
         if policy.shape == "dense":
             images = [self.whole] * len(rows)
         else:
             images = [self.bound(row) for row in rows]
             images = [static(image) for image in images] if policy.known else images
-        together = side_by_side(images)
-        result = execute(together, self.machine, self.format, plan=self._plan(policy, len(rows)))
-        return _Ran(
-            cycles=result.spans.cycles,
-            steps=by_step(result.operators),
-            energy_j=sum(sum(o.energy_j.values()) for o in result.operators),
-            mac_j=sum(o.energy_j.get("mac", 0.0) for o in result.operators),
-            macs=sum(o.macs for o in result.operators),
+        ran = execute(side_by_side(images), machine, self.format)
+        return Part(
+            cycles=ran.spans.cycles,
+            steps=by_step(ran.operators),
+            energy_j=sum(sum(o.energy_j.values()) for o in ran.operators),
+            mac_j=sum(o.energy_j.get("mac", 0.0) for o in ran.operators),
+            macs=sum(o.macs for o in ran.operators),
         )
 
-    def _plan(self, policy: Policy, images: int) -> Plan | None:
-        """Tiles and places of the largest batch, where one program runs all shapes."""
-        if policy.mapping == "own" or isinstance(self.machine, Gpu):
-            return None
-        if images not in self.plans:
-            largest = [self.bound((self.patches,) * len(self.names))] * images
-            self.plans[images] = plan(side_by_side(largest), self.machine, self.format)
-        return self.plans[images]
+    def _cut(self, policy: Policy, images: int, machine: Accelerator) -> Sections:
+        """The model in sections, placed for the largest batch of so many images."""
+        key = images, policy.mapping
+        if key not in self.sections:
+            largest = (self.patches,) * len(self.names)
+            placed = plan(side_by_side([self.bound(largest)] * images), machine, self.format)
+            self.sections[key] = Sections(
+                workload=self.pruned,
+                names=self.names,
+                others=self.others,
+                machine=machine,
+                format=self.format,
+                plan=placed if policy.mapping == "one" else placed.without_tiles(),
+                largest=largest,
+            )
+        return self.sections[key]
 
     def macs(self, counts: Counts, *, selectors: bool) -> NDArray[np.int64]:
         """MACs of the selectors or of all else, by image, `(images,)`."""
@@ -304,7 +316,8 @@ def _run(case: _Case, policy: Policy, counts: Counts, batch: int, buckets: int) 
             if policy.switches and not ready.take(rows):
                 switches += 1
                 taken += switch_cycles
-                steps["wait"] += switch_cycles * sum(ran.steps.values()) / ran.cycles
+                pes = sum(ran.steps.values(), Fraction(0)) / ran.cycles
+                steps["wait"] += switch_cycles * pes
             shapes.add(rows)
         cycles[members] = taken
         total_cycles += taken

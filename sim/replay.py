@@ -30,11 +30,13 @@ class State(NamedTuple):
             for what has not begun.
         bus: Until when the bus is taken.
         transferring: Whether a transfer is under way; its end may be now.
+        held: For how long it has been.
     """
 
     ahead: tuple[tuple[int, int], ...] = ()
     bus: int = 0
     transferring: bool = False
+    held: int = 0
 
 
 class Start(NamedTuple):
@@ -60,9 +62,9 @@ class Memory:
     def __init__(self, program: Program, after: Sequence[Sequence[int]]) -> None:
         self._kernels = program.kernels
         self._after = after
-        numbers: dict[tuple[Node, ...], int] = {}
-        self._number = [numbers.setdefault(k.nodes, len(numbers)) for k in program.kernels]
-        self._tiles = {numbers[k.nodes]: total(k.nodes).tiles for k in program.kernels}
+        self._numbers: dict[tuple[Node, ...], int] = {}
+        self._number_of: dict[int, int] = {}  # by kernel; most are never asked for
+        self._tiles_of: dict[int, int] = {}  # by number
         self._prefixes: dict[tuple[int, int], tuple[Tile, ...]] = {}
         self._known: dict[tuple[State, int], list[_Known]] = {}
 
@@ -77,16 +79,16 @@ class Memory:
         counts = Counter(ahead)
         last = len(self._kernels) if ended else ahead[-1]
         begun = tuple(
-            counts[kernel] if kernel >= end.kernel else self._tiles[self._number[kernel]]
+            counts[kernel] if kernel >= end.kernel else self._tiles(self._number(kernel), kernel)
             for kernel in range(start.kernel, last + 1)
         )
-        key = start.state, self._number[start.kernel]
+        key = start.state, self._number(start.kernel)
         known = _Known(begun, self._content(start.kernel, begun), start, end, stretch)
         self._known.setdefault(key, []).append(known)
 
     def next(self, start: Start) -> tuple[Start, Stretch] | None:
         """What follows `start` and where that leads to; None if it is not known."""
-        key = start.state, self._number[start.kernel]
+        key = start.state, self._number(start.kernel)
         for known in self._known.get(key, ()):
             if known.content == self._content(start.kernel, known.begun):
                 kernels = start.kernel - known.start.kernel
@@ -103,6 +105,19 @@ class Memory:
                 )
         return None
 
+    def _number(self, kernel: int) -> int:
+        """The same for kernels that do the same."""
+        if kernel not in self._number_of:
+            nodes = self._kernels[kernel].nodes
+            self._number_of[kernel] = self._numbers.setdefault(nodes, len(self._numbers))
+        return self._number_of[kernel]
+
+    def _tiles(self, number: int, kernel: int) -> int:
+        """Tiles of a kernel of that number."""
+        if number not in self._tiles_of:
+            self._tiles_of[number] = total(self._kernels[kernel].nodes).tiles
+        return self._tiles_of[number]
+
     def _content(self, first: int, begun: Sequence[int]) -> tuple[object, ...]:
         """What the tiles that are `begun` of the kernels from `first` on do and wait for."""
         return tuple(self._part(first, first + i, count) for i, count in enumerate(begun))
@@ -110,10 +125,10 @@ class Memory:
     def _part(self, first: int, kernel: int, count: int) -> object:
         if kernel >= len(self._kernels):
             return "the end"
-        number = self._number[kernel]
+        number = self._number(kernel)
         waits = tuple(other - first for other in self._after[kernel] if other >= first)
         early = self._kernels[kernel].weights_early
-        if count >= self._tiles[number]:
+        if count >= self._tiles(number, kernel):
             return early, waits, number
         if (number, count) not in self._prefixes:
             begun = islice(tiles(self._kernels[kernel].nodes), count)

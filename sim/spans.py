@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,14 @@ class Spans:
         unit, kernel, start, end, tail, offset = (np.ascontiguousarray(c) for c in table.T)
         executed = len(table) if executed is None else executed
         return cls(unit, kernel, start, end, tail, offset, tuple(repeats), executed)
+
+    def and_rows(self, rows: Sequence[Row]) -> Spans:
+        """With further rows, each of which happens once."""
+        more = Spans.of(rows)
+        columns: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in Row._fields
+        }
+        return replace(self, **columns)
 
     def __len__(self) -> int:
         return len(self.unit)

@@ -60,7 +60,8 @@ class Units:
         self.traffic = Traffic(self.env, program, start.kernel)
         self.offset = start.offset
         self.late = [0 for _ in program.kernels]
-        self.bus_until = self.vector_until = self.drained_at = start.executed
+        self.bus_from = self.bus_until = start.executed
+        self.vector_until = self.drained_at = start.executed
         self.busy = [0 for _ in UNITS]
         self._resumed: Load | None = None  # was on the bus at the start
         self._program = program
@@ -120,6 +121,7 @@ class Units:
             ahead=tuple(flight.loading(self.now) for flight in self.traffic.air),
             bus=max(self.bus_until - self.now, 0),
             transferring=self.is_transferring,
+            held=self.now - self.bus_from if self.is_transferring else 0,
         )
 
     @property
@@ -129,6 +131,7 @@ class Units:
 
     def _take_up(self, state: State) -> None:
         """Let what was under way in `state` be under way."""
+        self.bus_from = self.now - state.held
         self.bus_until = self.now + state.bus
         buffers = self._weight_buffer, self._input_buffer
         for seen in state.ahead:
@@ -230,7 +233,7 @@ class Units:
 
     def _transfer(self, unit: int, flight: Flight, load: Load | None, cycles: int) -> Process:
         """Take the bus for a load, or for a store."""
-        start = self.now
+        self.bus_from = start = self.now
         self.bus_until = start + cycles
         there_at = self.bus_until + self.bus.latency_cycles
         if load is None:

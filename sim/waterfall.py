@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 from .losses import CAUSES, Losses
 from .result import KernelResult
 
-__all__ = ["STEPS", "Step", "by_step", "waterfall"]
+__all__ = ["STEPS", "Step", "add_losses", "by_step", "waterfall"]
 
 STEPS: Mapping[str, str] = {
     "useful": "what MACs promise",
@@ -28,6 +29,16 @@ STEPS: Mapping[str, str] = {
     "imbalance": "arrays without work",
 }
 """Causes in the order of the waterfall, and what they mean."""
+
+
+class _Kernel(Protocol):
+    """A kernel before or after it ran."""
+
+    @property
+    def selector(self) -> bool: ...
+
+    @property
+    def kind(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +57,17 @@ def by_step(operators: Sequence[KernelResult]) -> dict[str, Fraction]:
     """
     found = dict.fromkeys(STEPS, Fraction(0))
     for operator in operators:
-        losses: Losses = operator.losses
-        if operator.selector:
-            found["gather" if operator.kind == "movement" else "selector"] += losses.total
-            continue
-        for cause in CAUSES:
-            found[cause] += getattr(losses, cause)
+        add_losses(found, operator, operator.losses)
     return found
+
+
+def add_losses(steps: dict[str, Fraction], kernel: _Kernel, losses: Losses) -> None:
+    """Add what a kernel lost to the steps that it belongs to."""
+    if kernel.selector:
+        steps["gather" if kernel.kind == "movement" else "selector"] += losses.total
+        return
+    for cause in CAUSES:
+        steps[cause] += getattr(losses, cause)
 
 
 def waterfall(base: Mapping[str, Fraction], run: Mapping[str, Fraction]) -> tuple[Step, ...]:

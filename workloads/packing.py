@@ -23,7 +23,7 @@ from .operator import (
     TokenSelection,
 )
 
-__all__ = ["side_by_side"]
+__all__ = ["joined", "side_by_side"]
 
 _ADDED: Mapping[type[Operator], tuple[str, ...]] = MappingProxyType(
     {
@@ -68,20 +68,34 @@ def side_by_side(workloads: Sequence[Workload]) -> Workload:
             )
     if len(workloads) == 1:
         return first
-    parts: dict[str, tuple[str, ...]] = {}
-    operators: list[Operator] = []
-    for layer in zip(*(workload.operators for workload in workloads), strict=True):
-        joined = [_one(members, parts) for members in _groups(layer)]
-        if len(joined) > 1:
-            joined = [replace(o, name=f"{o.name}#{i}") for i, o in enumerate(joined, start=1)]
-        parts[layer[0].name] = tuple(operator.name for operator in joined)
-        operators += joined
+    operators, parts = joined([workload.operators for workload in workloads])
     return replace(
         first,
-        operators=tuple(operators),
+        operators=operators,
         outputs=tuple(part for name in first.outputs for part in parts.get(name, (name,))),
         images=sum(known(workload.images) for workload in workloads),
     )
+
+
+def joined(
+    images: Sequence[Sequence[Operator]],
+) -> tuple[tuple[Operator, ...], Mapping[str, tuple[str, ...]]]:
+    """The same bound operators of several images as one sequence.
+
+    Returns:
+        The operators, and of which parts, `name#1`, `name#2`..., each of them now consists.
+    """
+    if len(images) == 1:
+        return tuple(images[0]), {}
+    parts: dict[str, tuple[str, ...]] = {}
+    operators: list[Operator] = []
+    for layer in zip(*images, strict=True):
+        whole = [_one(members, parts) for members in _groups(layer)]
+        if len(whole) > 1:
+            whole = [replace(o, name=f"{o.name}#{i}") for i, o in enumerate(whole, start=1)]
+        parts[layer[0].name] = tuple(operator.name for operator in whole)
+        operators += whole
+    return tuple(operators), parts
 
 
 def _groups(layer: Sequence[Operator]) -> list[list[Operator]]:

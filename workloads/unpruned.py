@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from .extent import Number, Size, symbol, symbols_of
+from .extent import Number, Size, evaluate, known, symbol, symbols_of
 from .graph import BindingError, Workload
 from .operator import Attention, Operand, Operator, TokenSelection
 
-__all__ = ["kept_symbols", "patches", "static", "unpruned"]
+__all__ = ["kept_symbols", "patches", "patches_of", "static", "unpruned"]
 
 
 def kept_symbols(workload: Workload) -> tuple[str, ...]:
@@ -33,6 +33,16 @@ def patches(workload: Workload) -> Size:
     raise BindingError(
         f"{workload.name} has no token selector, so its token count does not depend on the image"
     )
+
+
+def patches_of(workload: Workload, given: Mapping[str, int] | None = None) -> int:
+    """How many patches that is, with values for symbols where it depends on them.
+
+    Raises:
+        BindingError: The model has no selector.
+    """
+    symbols = {s.name: s.default for s in workload.symbols if s.default is not None}
+    return known(evaluate(patches(workload), {**symbols, **(given or {})}))
 
 
 def static(workload: Workload) -> Workload:

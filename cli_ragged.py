@@ -1,0 +1,65 @@
+"""`tilewise ragged`: a model with token selectors, real counts, and every way to run them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .cli_inputs import bindings, find_workload, input_files
+from .cli_options import WORKLOAD, Bind, Format, Json, On, Tokens
+
+__all__ = ["ragged"]
+
+
+def ragged(
+    workload: Annotated[str, typer.Argument(help=WORKLOAD)],
+    on: On,
+    tokens: Tokens,
+    batch: Annotated[
+        int, typer.Option("--batch", metavar="N", min=1, help="Images that run together.")
+    ] = 1,
+    policies: Annotated[
+        str | None,
+        typer.Option("--policies", metavar="A,B", help="Some of them; all by default."),
+    ] = None,
+    buckets: Annotated[
+        int, typer.Option("--buckets", metavar="N", min=1, help="Sizes that `bucket` has ready.")
+    ] = 4,
+    bind: Bind = None,
+    format: Format = None,
+    json: Json = None,
+) -> None:
+    """Run varying token counts under every policy.
+
+    Prints latency, throughput, energy and utilization of each, and where the speed-up that MACs
+    promise was lost.
+    """
+    from .arch import load_machine
+    from .reports.outputs import Outputs
+    from .reports.progress import steps
+    from .reports.ragged import ragged_values, ragged_view
+    from .sim.policies import POLICIES, policy
+    from .sim.ragged import run_policies
+    from .workloads.tokens import trace
+    from .workloads.unpruned import patches_of
+
+    outputs = Outputs(json=json, inputs=input_files(workload, on, tokens))
+    chosen = POLICIES if policies is None else tuple(policy(n) for n in policies.split(","))
+    model, machine, given = find_workload(workload), load_machine(on), bindings(bind or [])
+    recorded = trace(tokens)
+    fitted = recorded.fitted(patches_of(model, given))
+    with steps(len(chosen), outputs.console) as step:
+        run = run_policies(
+            model,
+            machine,
+            fitted.array(),
+            policies=chosen,
+            batch=batch,
+            format=format,
+            bind=given,
+            buckets=buckets,
+            progress=lambda one: step(one.name),
+        )
+    outputs.console.print(ragged_view(run, recorded, outputs.console.width))
+    outputs.write([], ragged_values(run, recorded))

@@ -1,0 +1,168 @@
+"""Policies for varying token counts beside each other, for a terminal and as values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ..sim.ragged import READY, SWITCH_S, PolicyRun, RaggedRun
+from ..sim.waterfall import STEPS
+from .table import add_row, aligned
+from .units import percent, plain, quantity, ratio
+
+if TYPE_CHECKING:
+    from ..workloads.tokens import TokenTrace
+
+__all__ = ["ragged_values", "ragged_view"]
+
+_WIDE = 100
+
+
+def ragged_view(run: RaggedRun, trace: TokenTrace, width: int = 80) -> RenderableType:
+    """What was run, the policies' table, and where the best of them lost its speed-up."""
+    title = Text.assemble((run.workload, "bold"), " on ", (run.machine, "bold"))
+    lines = [Text(f"  {line}") for line in _about(run, trace)]
+    return Group(title, *lines, "", _policies(run, width), "", _waterfalls(run), *_notes(run), "")
+
+
+def ragged_values(run: RaggedRun, trace: TokenTrace) -> dict[str, Any]:
+    """Everything as numbers; the keys carry their units."""
+    return {
+        "workload": run.workload,
+        "machine": run.machine,
+        "format": run.format,
+        "batch": run.batch,
+        "tokens": {
+            "name": trace.name,
+            "source": trace.source,
+            "images": len(run.counts),
+            "patches": run.patches,
+            "recorded_patches": trace.patches,
+            "mean_kept": run.counts.mean(axis=0).tolist(),
+        },
+        "policies": [_values(run, one) for one in run.policies],
+    }
+
+
+def _values(run: RaggedRun, one: PolicyRun) -> dict[str, Any]:
+    policy = one.policy
+    return {
+        "policy": policy.name,
+        "shape": policy.shape,
+        "grouping": policy.grouping,
+        "known_ahead": policy.known,
+        "mapping": policy.mapping,
+        "practice": policy.practice,
+        **{f"latency_p{p}_s": one.percentile_s(p) for p in (50, 95, 99)},
+        "latency_mean_s": float(one.latency_s.mean()),
+        "images_per_s": one.images_per_s,
+        "energy_per_image_j": one.energy_per_image_j,
+        "utilization": one.utilization,
+        "mac_ratio": _promise(run, one),
+        "speed_up": run.speedup(one),
+        "macs": one.macs,
+        "padded_macs": one.macs - one.useful_macs,
+        "switches": one.switches,
+        "distinct_batches": one.shapes,
+        "mean_executed": one.executed.mean(axis=0).tolist(),
+        "losses": {cause: float(share) for cause, share in _shares(one).items()},
+        "waterfall": {step.cause: step.speedup for step in run.waterfall(one)},
+    }
+
+
+def _about(run: RaggedRun, trace: TokenTrace) -> list[str]:
+    kept = ", ".join(f"{mean:.1f}" for mean in run.counts.mean(axis=0))
+    spread = ", ".join(
+        f"{low}-{high}"
+        for low, high in zip(run.counts.min(axis=0), run.counts.max(axis=0), strict=True)
+    )
+    lines = [
+        f"{len(run.counts):,} images of {trace.name}, in batches of {run.batch}, {run.format}",
+        f"of {run.patches} patches stay {kept} on average ({spread})",
+    ]
+    if trace.patches != run.patches:
+        lines.append(
+            f"the trace was made with {trace.patches} patches: the kept fractions are applied, "
+            "rounded up"
+        )
+    return lines
+
+
+def _policies(run: RaggedRun, width: int) -> RenderableType:
+    columns = ["policy", "p50", "p95", "p99", "images/s", "energy", "util.", "padded", "speed-up"]
+    if width >= _WIDE:
+        columns.insert(8, "MACs")
+    table = aligned(columns)
+    for one in run.policies:
+        cells = [
+            one.policy.name,
+            *(quantity(one.percentile_s(p), "s") for p in (50, 95, 99)),
+            plain(one.images_per_s),
+            quantity(one.energy_per_image_j, "J"),
+            percent(one.utilization),
+            percent(one.padding) if one.padding else "-",
+            ratio(run.speedup(one)),
+        ]
+        if width >= _WIDE:
+            cells.insert(8, f"{ratio(_promise(run, one))} fewer")
+        add_row(table, cells)
+    table.caption = (
+        "latency of an image: until its batch is done; energy: of an image; padded: MACs on\n"
+        "tokens that nobody keeps; speed-up: throughput over dense"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _waterfalls(run: RaggedRun) -> RenderableType:
+    """What MACs promise and what is left of it, cause by cause."""
+    others = [one for one in run.policies if one is not run.base]
+    causes = [
+        cause for cause in STEPS if any(one.steps[cause] or run.base.steps[cause] for one in others)
+    ]
+    table = aligned(["speed-up with", *(_SHORT[cause] for cause in causes)])
+    for one in others:
+        steps = {step.cause: step.speedup for step in run.waterfall(one)}
+        add_row(table, [one.policy.name, *(f"{steps[cause]:.2f}" for cause in causes)])
+    table.caption = (
+        "over dense, with each cause added to those left of it; the last is the real one"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+_SHORT = {
+    "useful": "MACs",
+    "selector": "select",
+    "gather": "gather",
+    "padding": "pad",
+    "edge": "edge",
+    "fill_drain": "fill",
+    "memory": "DRAM",
+    "vector": "vector",
+    "wait": "wait",
+    "imbalance": "idle",
+}
+
+
+def _notes(run: RaggedRun) -> list[Text]:
+    return [
+        Text(
+            f"{one.policy.name}: {one.switches:,} times another program was loaded, "
+            f"{quantity(SWITCH_S, 's')} each (assumed), {READY} are ready",
+            style="dim",
+        )
+        for one in run.policies
+        if one.switches
+    ]
+
+
+def _promise(run: RaggedRun, one: PolicyRun) -> float:
+    return run.base.macs / one.useful_macs
+
+
+def _shares(one: PolicyRun) -> dict[str, float]:
+    whole = sum(one.steps.values())
+    return {cause: float(pe_cycles / whole) for cause, pe_cycles in one.steps.items()}

@@ -1,0 +1,275 @@
+"""Which question: does every policy do exactly the work it says, and is all time accounted for?"""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tilewise.arch import Accelerator, load_machine
+from tilewise.sim.lower import lower, plan
+from tilewise.sim.policies import POLICIES, PolicyError, bucket_edges, executed, policy
+from tilewise.sim.program import total
+from tilewise.sim.ragged import PolicyRun, RaggedRun, run_policies
+from tilewise.sim.sections import Sections
+from tilewise.sim.simulate import execute, simulate
+from tilewise.sim.waterfall import STEPS, by_step
+from tilewise.workloads import zoo
+from tilewise.workloads.extent import evaluate, known
+from tilewise.workloads.graph import BindingError, Workload
+from tilewise.workloads.packing import side_by_side
+from tilewise.workloads.unpruned import kept_symbols, patches_of, static, unpruned
+
+HEATVIT = zoo.load("heatvit-deit-small")
+DEIT = zoo.load("deit-small")
+
+
+def edge(name: str = "edge-128x128") -> Accelerator:
+    machine = load_machine(name)
+    assert isinstance(machine, Accelerator)
+    return machine
+
+
+def kept(*row: int) -> Workload:
+    return HEATVIT.bind(dict(zip(kept_symbols(HEATVIT), row, strict=True)))
+
+
+def ratios(base: int, count: int, seed: int) -> NDArray[np.int64]:
+    first = np.random.default_rng(seed).integers(base // 3, base + 1, size=count)
+    return np.stack([first, first // 2, first // 3], axis=1).astype(np.int64)
+
+
+# The model
+
+
+def test_a_pruned_model_without_its_pruning_is_the_model_that_was_pruned() -> None:
+    whole, dense = unpruned(HEATVIT), DEIT.bind()
+    assert whole.operators == dense.operators
+    assert (whole.parameters, whole.inputs) == (dense.parameters, dense.inputs)
+    assert simulate(whole, edge()).cycles == simulate(DEIT, edge()).cycles
+
+
+def test_a_model_without_selectors_has_no_ragged_tokens() -> None:
+    with pytest.raises(BindingError, match="deit-small has no token selector"):
+        unpruned(DEIT)
+
+
+# 195 patches, CLS and package token are as many as 196 patches and CLS.
+@pytest.mark.parametrize("name", ["edge-128x128", "zcu102-systolic", "tpu-v1"])
+def test_with_all_tokens_kept_only_the_selectors_differ_from_dense(name: str) -> None:
+    machine = edge(name)
+    dense = lower(unpruned(HEATVIT), machine, "int8").kernels
+    full = lower(static(kept(195, 195, 195)), machine, "int8").kernels
+    rest = [kernel for kernel in full if not kernel.selector]
+    assert [k.nodes for k in rest] == [k.nodes for k in dense]
+    assert len(full) > len(rest)
+
+
+def test_images_of_one_size_side_by_side_are_a_batch() -> None:
+    together = side_by_side([DEIT.bind({"batch": 1})] * 8)
+    batch = DEIT.bind({"batch": 8})
+    assert together.macs == batch.macs
+    assert together.images == batch.images == 8
+    assert simulate(together, edge()).cycles == simulate(batch, edge()).cycles
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 196)] * 3), min_size=1, max_size=5))
+def test_packing_loses_no_token(rows: list[tuple[int, int, int]]) -> None:
+    images = [kept(*sorted(row, reverse=True)) for row in rows]
+    together = side_by_side(images)
+    assert together.macs == sum(image.macs for image in images)
+    assert sum(o.elements for o in together.operators) == sum(
+        o.elements for image in images for o in image.operators
+    )
+    names = {operator.name for operator in together.operators}
+    sources = {s for o in together.operators for operand in o.operands for s in operand.sources}
+    assert sources <= names | {name for name, _ in together.inputs}
+
+
+def test_runs_of_two_models_do_not_go_side_by_side() -> None:
+    with pytest.raises(ValueError, match="runs of one model"):
+        side_by_side([DEIT.bind(), kept(100, 50, 25)])
+
+
+# The plan
+
+
+def test_a_plan_for_the_shape_it_was_made_for_is_what_would_be_chosen() -> None:
+    largest, machine = kept(196, 196, 196), edge("edge-32x32")
+    made = plan(largest, machine, "int8")
+    assert lower(largest, machine, "int8", made) == lower(largest, machine, "int8")
+
+
+@pytest.mark.parametrize("row", [(137, 69, 48), (60, 20, 0), (0, 0, 0)])
+def test_a_plan_kept_for_a_smaller_shape_does_the_same_work(row: tuple[int, int, int]) -> None:
+    machine = edge("edge-32x32")
+    made = plan(kept(196, 196, 196), machine, "int8")
+    one, own = (lower(kept(*row), machine, "int8", p) for p in (made, None))
+    for kernel, as_chosen in zip(one.kernels, own.kernels, strict=True):
+        assert kernel.name == as_chosen.name
+        assert total(kernel.nodes).macs == total(as_chosen.nodes).macs
+
+
+# The policies
+
+
+@pytest.fixture(scope="module")
+def ran() -> RaggedRun:
+    return run_policies(HEATVIT, edge(), ratios(196, 12, 0), batch=4)
+
+
+def test_every_policy_runs_every_image(ran: RaggedRun) -> None:
+    assert len(ran.policies) == len(POLICIES) == 10
+    for one in ran.policies:
+        assert one.images == 12
+        assert (one.latency_s > 0).all()
+        assert one.busy_s == pytest.approx(one.latency_s[::4].sum())
+
+
+def test_all_pe_cycles_of_every_policy_are_accounted_for(ran: RaggedRun) -> None:
+    machine = edge()
+    for one in ran.policies:
+        assert set(one.steps) == set(STEPS)
+        assert all(part >= 0 for part in one.steps.values()), one.policy.name
+        cycles = round(one.busy_s * float(machine.clock_hz))
+        assert sum(one.steps.values()) == cycles * machine.array.pes
+
+
+def by_name(ran: RaggedRun, name: str) -> PolicyRun:
+    return next(one for one in ran.policies if one.policy.name == name)
+
+
+def test_the_waterfall_leads_from_the_macs_to_the_throughput(ran: RaggedRun) -> None:
+    for one in ran.policies:
+        steps = ran.waterfall(one)
+        assert [step.cause for step in steps] == list(STEPS)
+        assert steps[-1].speedup == pytest.approx(ran.speedup(one))
+    exact = by_name(ran, "exact")
+    macs = HEATVIT.macs - sum(o.macs for o in HEATVIT.operators if o.selector)
+    binding = {name: ran.counts[:, i] for i, name in enumerate(kept_symbols(HEATVIT))}
+    done = int(evaluate(macs, binding).sum())
+    assert ran.waterfall(exact)[0].speedup == pytest.approx(12 * known(DEIT.bind().macs) / done)
+
+
+def test_gating_saves_energy_and_no_time(ran: RaggedRun) -> None:
+    mask, gate = (by_name(ran, name) for name in ("mask", "gate"))
+    assert (mask.latency_s == gate.latency_s).all()
+    assert gate.energy_j < mask.energy_j
+
+
+def test_what_is_not_padded_computes_only_what_is_kept(ran: RaggedRun) -> None:
+    for name in ("exact", "pack", "respecialise", "top-k", "dense"):
+        assert by_name(ran, name).padding == 0
+    padded = [by_name(ran, n).padding for n in ("pad-batch", "pad-max", "mask")]
+    assert 0 < padded[0] <= padded[1] <= padded[2]
+
+
+def test_padding_to_the_maximum_never_takes_an_array_less_than_exact_shapes() -> None:
+    machine = edge("edge-32x32")
+    counts = ratios(196, 6, 3)
+    most = tuple(int(n) for n in counts.max(axis=0))
+    made = plan(kept(196, 196, 196), machine, "int8")
+    for row in counts:
+        padded, exact = (
+            lower(static(kept(*shape)), machine, "int8", made).kernels
+            for shape in (most, (int(row[0]), int(row[1]), int(row[2])))
+        )
+        for more, less in zip(padded, exact, strict=True):
+            assert total(more.nodes).array_cycles >= total(less.nodes).array_cycles, more.name
+
+
+def test_an_image_alone_takes_under_exact_what_it_takes_by_itself() -> None:
+    machine = edge("edge-32x32")
+    counts = np.array([[137, 69, 48], [100, 60, 20]])
+    found = run_policies(HEATVIT, machine, counts, policies=[policy("exact")]).policies[-1]
+    made = plan(kept(196, 196, 196), machine, "int8")
+    for row, latency_s in zip(counts, found.latency_s, strict=True):
+        alone = execute(kept(*map(int, row)), machine, "int8", made)
+        assert latency_s * float(machine.clock_hz) == pytest.approx(alone.spans.cycles)
+
+
+# In sections
+
+
+def sections(machine: Accelerator, images: int) -> Sections:
+    largest = side_by_side([kept(196, 196, 196)] * images)
+    return Sections(
+        workload=HEATVIT,
+        names=kept_symbols(HEATVIT),
+        others={},
+        machine=machine,
+        format="int8",
+        plan=plan(largest, machine, "int8"),
+        largest=(196, 196, 196),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "runs"),
+    [("edge-32x32", 1, 20), ("edge-128x128", 1, 10), ("edge-32x32", 3, 8), ("tpu-v1", 2, 12)],
+)
+def test_the_sum_of_sections_is_the_whole(name: str, images: int, runs: int) -> None:
+    machine = edge(name)
+    cut = sections(machine, images)
+    for seed in range(runs):
+        rows = [(int(a), int(b), int(c)) for a, b, c in ratios(196, images, seed)]
+        part = cut.run(rows)
+        whole = execute(side_by_side([kept(*row) for row in rows]), machine, "int8", cut.plan)
+        assert part.cycles == whole.spans.cycles
+        assert part.steps == by_step(whole.operators)
+        assert part.macs == sum(o.macs for o in whole.operators)
+        joules = sum(sum(o.energy_j.values()) for o in whole.operators)
+        assert part.energy_j == pytest.approx(joules)
+        assert cut.run(rows) == part
+
+
+# What is executed
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=9), st.integers(1, 4))
+def test_buckets_pad_least(counts: list[int], buckets: int) -> None:
+    edges = bucket_edges(np.array(counts), buckets)
+    assert len(edges) <= buckets
+    sizes = sorted(set(counts))
+
+    def padding(chosen: tuple[int, ...]) -> int:
+        return sum(min(size for size in chosen if size >= count) - count for count in counts)
+
+    least = min(
+        padding((*inner, sizes[-1]))
+        for n in range(min(buckets, len(sizes)))
+        for inner in combinations(sizes[:-1], n)
+    )
+    assert padding(edges) == least
+
+
+@given(st.integers(1, 20), st.integers(1, 8), st.integers(0, 99))
+def test_shapes_are_never_smaller_than_what_is_kept(images: int, batch: int, seed: int) -> None:
+    counts = ratios(196, images, seed)
+    batches = [np.arange(images)[first : first + batch] for first in range(0, images, batch)]
+    edges = [bucket_edges(counts[:, k], 3) for k in range(3)]
+    for one in POLICIES:
+        shape = executed(one, counts, batches, 196, edges)
+        assert (np.diff(shape, axis=1) <= 0).all()
+        assert (shape <= 196).all()
+        if one.shape != "mean":
+            assert (shape >= counts).all()
+
+
+# What a user can get wrong
+
+
+def test_an_unknown_policy_names_the_nearest() -> None:
+    with pytest.raises(PolicyError, match="no policy is called pak; did you mean pack"):
+        policy("pak")
+
+
+def test_a_trace_of_another_number_of_selectors_is_refused() -> None:
+    with pytest.raises(BindingError, match="has 3 selectors, the trace has 2"):
+        run_policies(HEATVIT, edge(), np.array([[100, 50]]))
+
+
+def test_patches_are_those_of_the_first_selector() -> None:
+    assert patches_of(HEATVIT) == 196
