@@ -58,7 +58,7 @@ def gemm(
     in other ways: the closed form, registers in NumPy, Verilog, the engine.  Ends with 1 if they
     are not equal.
     """
-    from .arch import Gpu, load_machine
+    from .arch import Gpu, UnrolledArray, load_machine
     from .reports.derivation import (
         counts_view,
         derivation_values,
@@ -74,9 +74,12 @@ def gemm(
     machine = load_machine(on) if on else None
     if isinstance(machine, Gpu):
         raise UserError(f"--on {on}: wanted a machine with a systolic array, got a GPU")
+    own = machine.array if machine else None
+    if isinstance(own, UnrolledArray):
+        raise UserError(f"--on {on}: wanted a machine with a systolic array, got an unrolled one")
     if m * k * n > _MOST_MACS:
         raise UserError(f"M x K x N = {m * k * n:,}: wanted at most {_MOST_MACS:,} MACs")
-    shape = systolic_array(array, dataflow, overlap, machine.array if machine else None)
+    shape = systolic_array(array, dataflow, overlap, own)
     derivation = derive(shape, m, k, n)
     found = cross_check.on_machine(derivation, machine) if machine else None
     outputs.console.print(derivation_view(derivation))

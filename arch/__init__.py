@@ -1,7 +1,7 @@
 """What work is computed on: arrays, memories, vector units, GPUs and their energy."""
 
 from .accelerator import Accelerator, Host
-from .array import OVERLAPS, Dataflow, Overlap, SystolicArray
+from .array import OVERLAPS, ComputeArray, Dataflow, Overlap, SystolicArray, UnrolledArray
 from .document import MachineError
 from .energy import EnergyTable, PerDram, SramPoint
 from .formats import FORMATS, Format, FormatError, PerFormat, bits
@@ -16,6 +16,7 @@ __all__ = [
     "VECTOR_FUNCTIONS",
     "Accelerator",
     "Buffers",
+    "ComputeArray",
     "Dataflow",
     "Dram",
     "DramKind",
@@ -32,6 +33,7 @@ __all__ = [
     "PerFormat",
     "SramPoint",
     "SystolicArray",
+    "UnrolledArray",
     "VectorFunction",
     "VectorUnit",
     "bits",

@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from .array import SystolicArray
+from .array import ComputeArray
 from .energy import EnergyTable
 from .formats import Format
 from .memory import Buffers, Dram
@@ -27,7 +27,7 @@ class Host(Value, frozen=True):
 
 
 class Accelerator(Value, frozen=True):
-    """A systolic-array accelerator.
+    """An accelerator around a systolic or an unrolled array.
 
     `clock_hz` is the one clock; `default_format` is used where a workload names none;
     `static_w` is power drawn whatever happens (leakage, clock tree, board parts counted in).
@@ -42,7 +42,7 @@ class Accelerator(Value, frozen=True):
     description: str = ""
     clock_hz: Positive
     default_format: Format = "int8"
-    array: SystolicArray
+    array: ComputeArray
     buffers: Buffers
     dram: Dram
     vector: VectorUnit

@@ -1,14 +1,14 @@
-"""A systolic array: processing elements in rows and columns, and how its folds overlap."""
+"""Arrays of processing elements: systolic in rows and columns, or unrolled from loops."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, Final, Literal, Self, cast
+from typing import Any, Final, Literal, Self, TypeAlias, cast
 
 from pydantic import model_validator
 
-from .formats import PerFormat
+from .formats import PerFormat, bits
 from .value import Count, Value
 
 Dataflow = Literal["ws", "os", "is"]
@@ -71,8 +71,7 @@ class SystolicArray(Value, frozen=True):
                 f"overlap: wanted one of {', '.join(known)} for dataflow {self.dataflow}, "
                 f"got {self.overlap!r}"
             )
-        if not self.macs_per_pe_cycle.names:
-            raise ValueError("macs_per_pe_cycle: wanted at least one format, got none")
+        _check_formats(self.macs_per_pe_cycle)
         return self
 
     @property
@@ -87,3 +86,71 @@ class SystolicArray(Value, frozen=True):
             FormatError: if the array does not compute in `format`.
         """
         return self.pes * self.macs_per_pe_cycle.get(format)
+
+
+class UnrolledArray(Value, frozen=True):
+    """Loops unrolled into multipliers and adder trees, as FPGA engines for transformers are.
+
+    `th` heads x `tm` output channels x `tn` input channels are multiplied at once, for one token
+    after another. Tiles of inputs and weights come, and outputs go, through `input_ports`,
+    `weight_ports` and `output_ports` of `word_bits` each, one word a cycle and port, double-
+    buffered; `tilewise.sim.unrolled` says how long that takes. It is the engine of VAQF (Sun et
+    al., arXiv:2201.06618, 2022), HeatViT (Dong et al., HPCA 2023) and Quasar-ViT (Li et al.,
+    arXiv:2407.18175, 2024), recalled from these papers and not verified against them.
+
+    `macs_per_pe_cycle` is how many multiply-accumulates one multiplier does in a cycle, by format:
+    so many tokens pass at once, with one weight in common.
+
+    >>> array = UnrolledArray(tm=8, tn=16, th=2, word_bits=128,
+    ...                       input_ports=2, weight_ports=1, output_ports=1)
+    >>> array.pes, array.macs_per_cycle("int8"), array.per_word(8)
+    (256, Fraction(256, 1), 16)
+
+    Raises:
+        pydantic.ValidationError: e.g. for a word that cannot hold one operand.
+    """
+
+    tm: Count
+    tn: Count
+    th: Count
+    word_bits: Count
+    input_ports: Count
+    weight_ports: Count
+    output_ports: Count
+    macs_per_pe_cycle: PerFormat = PerFormat(int8=Fraction(1))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_formats(self.macs_per_pe_cycle)
+        widest = max(bits(name) for name in self.macs_per_pe_cycle.names)
+        if self.word_bits < widest:
+            raise ValueError(
+                f"word_bits: wanted at least {widest}, one operand of the widest format, "
+                f"got {self.word_bits}"
+            )
+        return self
+
+    @property
+    def pes(self) -> int:
+        """Multipliers."""
+        return self.tm * self.tn * self.th
+
+    def macs_per_cycle(self, format: str) -> Fraction:
+        """Return the multiply-accumulates the array does per cycle at most.
+
+        Raises:
+            FormatError: if the array does not compute in `format`.
+        """
+        return self.pes * self.macs_per_pe_cycle.get(format)
+
+    def per_word(self, operand_bits: int) -> int:
+        """Return how many operands of so many bits one word of a port holds, G."""
+        return self.word_bits // operand_bits
+
+
+ComputeArray: TypeAlias = SystolicArray | UnrolledArray
+
+
+def _check_formats(rates: PerFormat) -> None:
+    if not rates.names:
+        raise ValueError("macs_per_pe_cycle: wanted at least one format, got none")

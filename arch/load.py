@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from pydantic import ValidationError
 
 from .accelerator import Accelerator
-from .document import Document, MachineError, read_document
+from .array import ComputeArray, SystolicArray, UnrolledArray
+from .document import Document, Key, MachineError, read_document
 from .energy import EnergyTable
 from .explain import explain, got
 from .gpu import Gpu
@@ -18,6 +19,10 @@ from .value import Value
 _MACHINES: Final = Path(__file__).resolve().parent / "machines"
 _ENERGY_TABLES: Final = Path(__file__).resolve().parent / "energy_tables"
 _KINDS: Final[dict[str, type[Accelerator | Gpu]]] = {"accelerator": Accelerator, "gpu": Gpu}
+_ARRAYS: Final[dict[str, type[ComputeArray]]] = {
+    "systolic": SystolicArray,
+    "unrolled": UnrolledArray,
+}
 _V = TypeVar("_V", bound=Value)
 
 
@@ -49,6 +54,8 @@ def load_machine(name_or_path: str | Path) -> Accelerator | Gpu:
         document.fail(("kind",), f"wanted accelerator or gpu, got {got(kind, _KINDS)}")
     if kind == "accelerator" and not isinstance(fields.get("energy", {}), dict):
         fields["energy"] = _build(EnergyTable, *_energy(document))
+    if kind == "accelerator" and "array" in fields:
+        fields["array"] = _array(document)
     return _build(_KINDS[kind], fields, document)
 
 
@@ -116,11 +123,25 @@ def _energy(document: Document) -> tuple[dict[str, Any], Document]:
     return table.values, table
 
 
-def _build(cls: type[_V], fields: dict[str, Any], document: Document) -> _V:
+def _array(document: Document) -> ComputeArray:
+    """Build the array that a machine describes; one that names no kind is systolic."""
+    described = document.values["array"]
+    if not isinstance(described, dict):
+        document.fail(("array",), f"wanted a mapping, got {got(described)}")
+    fields = dict(cast("dict[str, Any]", described))
+    kind = fields.pop("kind", "systolic")
+    if not isinstance(kind, str) or kind not in _ARRAYS:
+        document.fail(("array", "kind"), f"wanted {' or '.join(_ARRAYS)}, got {got(kind, _ARRAYS)}")
+    return _build(_ARRAYS[kind], fields, document, at=("array",))
+
+
+def _build(cls: type[_V], fields: dict[str, Any], document: Document, at: Key = ()) -> _V:
+    """Make a value of what stands at a key of a document."""
     try:
         return cls.model_validate(fields)
     except ValidationError as error:
         problems = error.errors(include_url=False)
     # An unknown key explains a missing one beside it, so it is told first; then by line.
-    problems.sort(key=lambda p: (p["type"] != "extra_forbidden", document.line(p["loc"])))
-    document.fail(*explain(cls, problems[0]))
+    problems.sort(key=lambda p: (p["type"] != "extra_forbidden", document.line((*at, *p["loc"]))))
+    key, text = explain(cls, problems[0])
+    document.fail((*at, *key), text)

@@ -24,7 +24,7 @@ from peer_layers import ARRAY, Layer, Model, Product, block, independent, matmul
 from peer_tilewise import BLOCK, array_cycles, closed_form, edge, engine, fresh, with_memory
 
 import tilewise
-from tilewise.arch import Accelerator
+from tilewise.arch import Accelerator, SystolicArray
 from tilewise.sim.simulate import simulate
 
 Record = dict[str, Any]
@@ -202,10 +202,11 @@ def staircase(peers: Peers) -> Iterator[Record]:
     `at least` is MACs over PEs.
     """
     machine = edge()
-    buffers = machine.buffers
+    array, buffers = machine.array, machine.buffers
+    assert isinstance(array, SystolicArray)
     job = {
-        "rows": machine.array.rows,
-        "cols": machine.array.cols,
+        "rows": array.rows,
+        "cols": array.cols,
         "input_bytes": buffers.input_bytes,
         "weight_bytes": buffers.weight_bytes,
         "accumulator_bytes": buffers.accumulator_bytes,

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from ..arch import SystolicArray
+from ..arch import ComputeArray, UnrolledArray
 from .systolic import axes, ceil_div, fold_interval, fold_latency
+from .unrolled import Nest, nest, summed
 
-__all__ = ["ArrayWork", "array_work", "port_cycles", "stream_cycles"]
+__all__ = [
+    "ArrayWork",
+    "array_work",
+    "drain_cycles",
+    "port_cycles",
+    "side_by_side",
+    "stream_cycles",
+    "stream_elements",
+    "whole_units",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +27,8 @@ class ArrayWork:
     """One tile's share of the arrays.
 
     `cycles x PEs = streamed + throttled + idle + what is lost to filling, draining and reloading`,
-    and `useful <= streamed`; the difference is the edge: rows and columns that a ragged fold leaves
-    empty.
+    and `useful <= streamed`; the difference is the edge: rows and columns (or channels and heads)
+    that a ragged fold leaves empty.
 
     Attributes:
         macs: Multiply-accumulates.
@@ -26,7 +36,8 @@ class ArrayWork:
         latency: From its first word in to its last result out.
         useful: PE-cycles of MACs.
         streamed: PE-cycles of all folds while words stream.
-        throttled: PE-cycles by which patches come too slowly from the input buffer.
+        throttled: PE-cycles by which patches come too slowly from the input buffer, or for which
+            an unrolled array waits for its ports.
         idle: PE-cycles of arrays without a column block of their own.
         input_reads, weight_reads: Elements read from the input and the weight buffer.
         sum_accesses: Partial sums written to, and read back from, the accumulators.
@@ -49,10 +60,56 @@ def stream_cycles(stream: Any, rate: Fraction) -> Any:
     return -(-stream * rate.denominator // rate.numerator)
 
 
+def whole_units(array: ComputeArray) -> tuple[int, int, int]:
+    """Sizes of m, k and n of which a tile should hold multiples, to keep folds whole."""
+    if isinstance(array, UnrolledArray):
+        return 1, array.tn * array.th, array.tm
+    along_rows, along_cols, _ = axes(array.dataflow, 0, 1, 2)
+    sides = {along_rows: array.rows, along_cols: array.cols}
+    return sides.get(0, 1), sides.get(1, 1), sides.get(2, 1)
+
+
+def side_by_side(array: ComputeArray) -> int:
+    """Products with operands of their own that one fold takes at once: heads, Th."""
+    return array.th if isinstance(array, UnrolledArray) else 1
+
+
+def stream_elements(array: ComputeArray, m: int, k: int) -> int:
+    """Elements of an `(m, k)` left operand that all arrays together read in a step of the stream.
+
+    0 if the left operand does not stream.
+    """
+    if isinstance(array, UnrolledArray):
+        return min(array.tn * array.th, k)
+    along_rows = {"ws": k, "os": m, "is": 0}[array.dataflow]
+    return min(array.rows, along_rows) * array.count
+
+
+def drain_cycles(array: ComputeArray, m: Any, bits: int) -> Any:
+    """Cycles from the end of a product's last fold at the port to its last result, about."""
+    if isinstance(array, UnrolledArray):
+        return nest(array, 1, m, 1, 1, bits=bits).store
+    return fold_latency(array, 0, array.cols)
+
+
 def port_cycles(
-    array: SystolicArray, copies: Any, m: Any, k: Any, n: Any, rate: Fraction, demand: Fraction
+    array: ComputeArray,
+    copies: Any,
+    m: Any,
+    k: Any,
+    n: Any,
+    *,
+    bits: int,
+    rate: Fraction,
+    demand: Fraction,
 ) -> Any:
     """Cycles at the input port for `copies` products; ints, or arrays over candidate tilings."""
+    if isinstance(array, UnrolledArray):
+        slowed = rate / max(demand, Fraction(1))
+        alone: Any = summed(array, m, k, n, bits=bits, rate=slowed)
+        heads: Any = nest(array, copies, m, k, n, bits=bits, rate=slowed)
+        held = heads.cycles - heads.store
+        return held + (copies == 1) * (alone.cycles - alone.store - held)
     along_rows, along_cols, stream = axes(array.dataflow, m, k, n)
     blocks = -(-(copies * ceil_div(along_cols, array.cols)) // array.count)
     words = _slowed(stream_cycles(stream, rate), demand)
@@ -60,19 +117,22 @@ def port_cycles(
 
 
 def array_work(
-    array: SystolicArray,
+    array: ComputeArray,
     copies: int,
     m: int,
     k: int,
     n: int,
     *,
+    bits: int,
     rate: Fraction,
     demand: Fraction = Fraction(1),
     adds: bool = False,
+    ends: bool = True,
 ) -> ArrayWork:
     """The work of `copies` products of `(m, k) @ (k, n)` that enter the arrays back to back.
 
-    Several arrays take whole column blocks in turn, copy after copy.
+    Several systolic arrays take whole column blocks in turn, copy after copy.  An unrolled array
+    takes several copies as its heads, and deals the input channels of a single one to them.
 
     Args:
         array: The arrays.
@@ -80,11 +140,21 @@ def array_work(
         m: Rows of the left operand.
         k: The dimension summed over.
         n: Columns of the right operand.
+        bits: Of an operand.
         rate: MACs of this number format per PE and cycle.
-        adds: True if the sums are added to those of an earlier tile.
         demand: Bytes the stream wants from the input buffer over bytes it gives per cycle; above
             1 the stream slows by that factor.
+        adds: True if the sums are added to those of an earlier tile.
+        ends: False if a later tile adds to the sums, so that they need not leave the array.
     """
+    if isinstance(array, UnrolledArray):
+        slowed = rate / max(demand, Fraction(1))
+        if copies == 1:
+            loops = summed(array, m, k, n, bits=bits, rate=slowed)
+        else:
+            loops = nest(array, copies, m, k, n, bits=bits, rate=slowed)
+        loops = loops if ends else replace(loops, store=0)
+        return _unrolled_work(array, loops, copies, m, k, n, rate, adds)
     along_rows, along_cols, stream = axes(array.dataflow, m, k, n)
     words = stream_cycles(stream, rate)
     slowed = _slowed(words, demand)
@@ -124,6 +194,34 @@ def array_work(
         input_reads=reads[0],
         weight_reads=reads[1],
         sum_accesses=accesses,
+    )
+
+
+def _unrolled_work(
+    array: UnrolledArray,
+    loops: Nest[int],
+    copies: int,
+    m: int,
+    k: int,
+    n: int,
+    rate: Fraction,
+    adds: bool,
+) -> ArrayWork:
+    """J as a tile's share: its last store is latency behind the ports, which it does not hold."""
+    words = stream_cycles(m, rate)
+    slower = loops.rounds * loops.steps * (loops.stream - words)
+    left, right, sums = copies * m * k, copies * k * n, copies * m * n
+    return ArrayWork(
+        macs=copies * m * k * n,
+        cycles=loops.cycles - loops.store,
+        latency=loops.cycles,
+        useful=_whole(Fraction(copies * m * k * n) / rate),
+        streamed=(loops.streamed - slower) * array.pes,
+        throttled=(loops.waiting + slower) * array.pes,
+        idle=0,
+        input_reads=left * ceil_div(n, array.tm),
+        weight_reads=right,
+        sum_accesses=sums * (2 * loops.steps - 1 + adds),
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..arch import Accelerator, PerFormat, load_machine
+from ..arch import Accelerator, PerFormat, SystolicArray, load_machine
 from ..workloads import MatMul, Operand, Workload
 from . import gemm
 from .derivation import Derivation, derive
@@ -235,9 +235,12 @@ def on_machine(derivation: Derivation, machine: Accelerator) -> OnMachine:
 
     Raises:
         MappingError: A buffer cannot hold one tile.
+        TypeError: The machine's array is not systolic.
     """
     d, format = derivation, machine.default_format
     own = machine.array
+    if not isinstance(own, SystolicArray):
+        raise TypeError(f"wanted a machine with a systolic array, got {own!r}")
     notes = [f"one of its {own.count} arrays"] if own.count > 1 else []
     if own.macs_per_pe_cycle.get(format) != 1:
         notes.append(f"one MAC per PE and cycle, where it does {own.macs_per_pe_cycle.get(format)}")

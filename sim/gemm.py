@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..arch import Accelerator
-from .array_work import array_work
+from .array_work import array_work, stream_elements
 from .loops import Part, walk
 from .program import Node, Tile
 
@@ -153,13 +153,10 @@ class Gemm:
             rate: Words of the stream that a PE takes per cycle.
         """
         cap = machine.buffers.im2col_bytes_per_cycle
-        if self.shape.window is None or cap is None or machine.array.dataflow == "is":
+        if self.shape.window is None or cap is None:
             return Fraction(1)
-        rows = min(
-            machine.array.rows, self.shape.k if machine.array.dataflow == "ws" else self.shape.m
-        )
-        wanted = Fraction(rows * self.bits * machine.array.count, 8) * rate
-        return max(Fraction(1), wanted / cap)
+        elements = stream_elements(machine.array, self.shape.m, self.shape.k)
+        return max(Fraction(1), Fraction(elements * self.bits, 8) * rate / cap)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,9 +244,11 @@ class _Tiles:
                 m.size,
                 k.size,
                 n.size,
+                bits=gemm.bits,
                 rate=self.rate,
                 demand=gemm.read_demand(self.machine, self.rate),
                 adds=not k.first,
+                ends=k.last,
             ),
             weight_bytes=right * loads_right + trained,
             weight_loads=(loads_right and right > 0) + (trained > 0),

@@ -33,7 +33,17 @@ from numpy.typing import NDArray
 
 from ..arch import SystolicArray
 
-__all__ = ["Folds", "axes", "fold_interval", "fold_latency", "folds", "gemm_cycles"]
+__all__ = [
+    "Folds",
+    "Int",
+    "axes",
+    "ceil_div",
+    "fold_interval",
+    "fold_latency",
+    "folds",
+    "gemm_cycles",
+    "larger",
+]
 
 # Shapes are ints, or int64 arrays over design points; the answer is of the same kind.
 Int = TypeVar("Int", int, NDArray[np.int64])
@@ -45,7 +55,8 @@ def ceil_div(a: Int, b: Int | int) -> Int:
     return -(-a // b)
 
 
-def _larger(a: Int, b: Int | int) -> Int:
+def larger(a: Int, b: Int | int) -> Int:
+    """The larger, item by item."""
     if isinstance(a, int) and isinstance(b, int):
         return max(a, b)
     return np.maximum(a, b)  # pyright: ignore[reportReturnType]
@@ -64,15 +75,15 @@ def fold_interval(array: SystolicArray, stream: Int) -> Int:
         case (("ws" | "is"), "single"):
             return 2 * rows + stream - 2
         case (("ws" | "is"), "shadow-broadcast"):
-            return _larger(stream, 2 * rows - 1)
+            return larger(stream, 2 * rows - 1)
         case (("ws" | "is"), "shadow-gated"):
-            return _larger(stream, rows)
+            return larger(stream, rows)
         case (("ws" | "is"), _):
             return stream + 2 * rows + cols - 2
         case _, "global-drain":
             return 2 * rows + cols + stream - 2
         case _, "pe-drain":
-            return _larger(stream, rows)
+            return larger(stream, rows)
         case _:
             return stream + rows + cols - 2
 
@@ -150,5 +161,5 @@ def gemm_cycles(array: SystolicArray, m: Int, k: Int, n: Int) -> Int:
     )
     numbered_from = 1 if array.overlap == "scale-sim" else 0
     if isinstance(blocks, int):
-        return (_larger(ending, wider) if blocks > 1 else ending) - numbered_from
+        return (larger(ending, wider) if blocks > 1 else ending) - numbered_from
     return np.where(blocks > 1, np.maximum(ending, wider), ending) - numbered_from

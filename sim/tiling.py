@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch import Accelerator
-from .array_work import port_cycles
+from .array_work import drain_cycles, port_cycles, whole_units
 from .errors import MappingError
 from .gemm import Gemm, GemmMapping
-from .systolic import axes, fold_latency
 
 __all__ = [
     "SLACK", "Candidates", "Estimate", "candidates_of", "choose", "estimate_of", "fits", "ladder"
@@ -56,11 +55,11 @@ class Candidates(NamedTuple):
 
 def candidates_of(gemm: Gemm, machine: Accelerator, *, whole_folds: bool = True) -> Candidates:
     """All tilings of a product, whatever they need; folds that fill the array, or any."""
-    array, shape = machine.array, gemm.shape
+    shape = gemm.shape
     # Along rows and columns a tile is a number of whole folds; the stream may be cut anywhere.
-    sides = (array.rows, array.cols, 1) if whole_folds else (1, 1, 1)
-    units = dict(zip(axes(array.dataflow, "m", "k", "n"), sides, strict=True))
-    sizes = {name: set(ladder(getattr(shape, name), units[name])) for name in "mkn"}
+    units = whole_units(machine.array) if whole_folds else (1, 1, 1)
+    whole_sizes = zip("mkn", (shape.m, shape.k, shape.n), units, strict=True)
+    sizes = {name: set(ladder(size, unit)) for name, size, unit in whole_sizes}
     sizes["m"].update(ladder(shape.m, 1))  # rows of outputs may be fewer than the array has
     if shape.window is not None:
         taps, width = shape.window.taps, shape.window.out_size[-1]
@@ -122,7 +121,14 @@ def estimate_of(
             for n_count, n_size in _parts(shape.n, n):
                 count = m_count * k_count * n_count
                 array_cycles += count * port_cycles(
-                    machine.array, groups, m_size, k_size, n_size, rate, demand
+                    machine.array,
+                    groups,
+                    m_size,
+                    k_size,
+                    n_size,
+                    bits=gemm.bits,
+                    rate=rate,
+                    demand=demand,
                 )
         for n_count, n_size in _parts(shape.n, n):
             outputs += m_count * n_count * gemm.leaving_bytes(groups * m_size * n_size)
@@ -154,7 +160,7 @@ def estimate_of(
         array=array_cycles * shape.repeats / tiles,
         vector=shape.repeats * groups * shape.m * shape.n * lane / steps,
         store=_bus(stored / steps, int(gemm.stores) + gemm.extra, per_byte, setup),
-        drain=fold_latency(machine.array, 0, machine.array.cols),
+        drain=drain_cycles(machine.array, m, gemm.bits),
         latency=machine.dram_latency_cycles,
     )
     left = _bus(once_input / (m_tiles * k_tiles), 1, per_byte, setup)
@@ -194,7 +200,7 @@ class _Pace:
     array: Any
     vector: Any
     store: Any
-    drain: int
+    drain: Any
     latency: int
 
     def adding(self, load: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tilewise.arch import OVERLAPS, Accelerator, load_machine
+from tilewise.arch import OVERLAPS, Accelerator, SystolicArray, UnrolledArray, load_machine
 from tilewise.sim import attention, gemm, tiling, vector_work
 from tilewise.sim.attention import Heads
 from tilewise.sim.errors import MappingError
@@ -20,16 +20,42 @@ EDGE: Accelerator = _EDGE
 
 
 @st.composite
-def machines(draw: st.DrawFn, *, count: bool = True) -> Accelerator:
-    """Small machines of every dataflow, from starved to ample."""
+def systolic_arrays(draw: st.DrawFn, *, count: bool = True) -> SystolicArray:
+    """Small arrays of every dataflow and overlap."""
     flow = draw(st.sampled_from(sorted(OVERLAPS)))
-    array = EDGE.array.replace(
+    return SystolicArray(
         rows=draw(st.integers(1, 12)),
         cols=draw(st.integers(1, 12)),
         count=draw(st.integers(1, 3)) if count else 1,
         dataflow=flow,
         overlap=draw(st.sampled_from(OVERLAPS[flow])),
     )
+
+
+@st.composite
+def unrolled_arrays(draw: st.DrawFn, *, side: int = 12, heads: int = 4) -> UnrolledArray:
+    """Small unrolled arrays, with ports from starved to ample."""
+    ports = st.integers(1, 5)
+    return UnrolledArray(
+        tm=draw(st.integers(1, side)),
+        tn=draw(st.integers(1, side)),
+        th=draw(st.integers(1, heads)),
+        word_bits=draw(st.sampled_from([8, 20, 32, 128])),
+        input_ports=draw(ports),
+        weight_ports=draw(ports),
+        output_ports=draw(ports),
+    )
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Accelerator:
+    """Small machines around every kind of array, from starved to ample."""
+    return draw(machines_with(draw(systolic_arrays() | unrolled_arrays())))
+
+
+@st.composite
+def machines_with(draw: st.DrawFn, array: SystolicArray | UnrolledArray) -> Accelerator:
+    """Small machines around an array, from starved to ample."""
     size = st.integers(9, 14).map(lambda power: 1 << power)
     buffers = EDGE.buffers.replace(
         input_bytes=draw(size),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from tilewise.arch import (
     Gpu,
     PerFormat,
     SystolicArray,
+    UnrolledArray,
     VectorUnit,
     energy_table,
     load_machine,
@@ -48,6 +50,12 @@ def gpu(name: str) -> Gpu:
     machine = load_machine(name)
     assert isinstance(machine, Gpu)
     return machine
+
+
+def unrolled(**changes: Any) -> UnrolledArray:
+    sizes = {"tm": 2, "tn": 3, "th": 5, "word_bits": 128}
+    ports = {"input_ports": 1, "weight_ports": 2, "output_ports": 3}
+    return UnrolledArray.model_validate(sizes | ports | changes)
 
 
 # --- The vector unit
@@ -111,6 +119,23 @@ def test_an_array_takes_the_overlaps_of_its_dataflow_and_no_other(dataflow: arch
         else:
             with pytest.raises(ValidationError, match="overlap: wanted one of"):
                 SystolicArray(rows=2, cols=2, dataflow=dataflow, overlap=overlap)
+
+
+def test_an_unrolled_array_counts_its_multipliers_and_the_operands_of_a_word() -> None:
+    rates = PerFormat(int8=Fraction(1), int4=Fraction(2))
+    array = unrolled(word_bits=100, macs_per_pe_cycle=rates)
+    assert (array.pes, array.macs_per_cycle("int4")) == (30, Fraction(60))
+    assert [array.per_word(bits) for bits in (4, 8, 16)] == [25, 12, 6]
+    with pytest.raises(FormatError, match="wanted one of int4, int8, got 'fp16'"):
+        array.macs_per_cycle("fp16")
+
+
+def test_a_word_holds_an_operand_of_every_format() -> None:
+    assert unrolled(word_bits=8).per_word(8) == 1
+    with pytest.raises(ValidationError, match=r"word_bits: wanted at least 8, .* got 7"):
+        unrolled(word_bits=7)
+    with pytest.raises(ValidationError, match="macs_per_pe_cycle: wanted at least one format"):
+        unrolled(macs_per_pe_cycle=PerFormat())
 
 
 def test_an_array_counts_its_pes_and_macs() -> None:
@@ -245,12 +270,18 @@ def test_sources_name_every_number_of_a_machine(name: str) -> None:
 def test_the_shipped_machines_are_these() -> None:
     assert machine_names() == (
         "a100-80gb", "edge-128x128", "edge-32x32", "gemmini-16x16", "h200", "tpu-v1",
-        "zcu102-systolic",
+        "zcu102-heatvit", "zcu102-systolic",
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("name", "tops"), [("tpu-v1", 92), ("gemmini-16x16", 0.512), ("zcu102-systolic", 0.691)]
+    ("name", "tops"),
+    [
+        ("tpu-v1", 92),
+        ("gemmini-16x16", 0.512),
+        ("zcu102-heatvit", 0.691),
+        ("zcu102-systolic", 0.691),
+    ],
 )
 def test_peak_int8_rate_is_the_published_one(name: str, tops: float) -> None:
     """TPU v1: Jouppi et al., ISCA 2017, table 2. The others: two operations per PE and cycle."""
@@ -266,11 +297,31 @@ def test_gpu_peaks_are_sms_times_clock_times_tensor_rate(name: str, flop_per_sm_
     assert machine.flops_per_s("fp16") == pytest.approx(peak, rel=0.001)
 
 
-def test_the_zcu102_machine_fits_its_device() -> None:
+@pytest.mark.parametrize("name", ["zcu102-heatvit", "zcu102-systolic"])
+def test_a_zcu102_machine_fits_its_device(name: str) -> None:
     """AMD DS891: XCZU9EG, 2520 DSP slices, 912 BRAM36 of 4 KiB without parity."""
-    machine = accelerator("zcu102-systolic")
-    assert machine.array.pes <= 2520
+    machine = accelerator(name)
+    # A DSP slice for each PE, up to four for a lane of the vector unit.
+    assert machine.array.pes + 4 * machine.vector.lanes <= 2520
     assert machine.buffers.total_bytes <= 912 * 4096
+
+
+def test_the_zcu102_machines_differ_in_their_arrays_only() -> None:
+    unrolled, systolic = accelerator("zcu102-heatvit"), accelerator("zcu102-systolic")
+    named = {"name": systolic.name, "description": systolic.description}
+    buffers = unrolled.buffers.replace(
+        im2col_bytes_per_cycle=systolic.buffers.im2col_bytes_per_cycle
+    )
+    assert unrolled.replace(array=systolic.array, buffers=buffers, **named) == systolic
+    assert unrolled.array.pes == systolic.array.pes
+
+
+def test_the_ports_of_the_heatvit_engine_are_those_of_its_device() -> None:
+    """AMD DS891: six AXI memory ports from the fabric to the processing system, of 128 bits."""
+    array = accelerator("zcu102-heatvit").array
+    assert isinstance(array, UnrolledArray)
+    assert array.input_ports + array.weight_ports + array.output_ports == 6
+    assert array.word_bits == 128
 
 
 def test_an_energy_table_written_into_the_machine_is_read_too(tmp_path: Path) -> None:

@@ -336,6 +336,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ((*EXPLAIN, "--array", "4"), r"--array 4: wanted rows x columns"),
     ((*EXPLAIN, "--dataflow", "os", "--overlap", "single"), r"--overlap single: .* --dataflow os"),
     ((*EXPLAIN, "--on", "a100-80gb"), r"--on a100-80gb: wanted .* array, got a GPU"),
+    ((*EXPLAIN, "--on", "zcu102-heatvit"), r"wanted .* systolic array, got an unrolled one"),
     ((*EXPLAIN, "--on", "edge32"), r"edge-32x32"),
     ((*EXPLAIN, "--on", "tiny.yaml"), r"too small for one tile"),
     ((*EXPLAIN, "--on", "good.yaml", "--json", "good.yaml"), r"good\.yaml is an input"),

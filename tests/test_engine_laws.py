@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import RATE, gemms, machines, programs
+from strategies import RATE, gemms, machines, machines_with, programs, systolic_arrays
 
 from tilewise.arch import Accelerator
 from tilewise.sim import attention, gemm, tiling
@@ -152,8 +152,8 @@ def test_every_byte_taken_from_a_buffer_is_given_back(data: st.DataObject) -> No
 def test_with_ideal_memory_the_engine_equals_the_whole_product_however_it_is_tiled(
     data: st.DataObject,
 ) -> None:
-    machine = data.draw(machines(count=False))
-    array = machine.array
+    array = data.draw(systolic_arrays(count=False))
+    machine = data.draw(machines_with(array))
     ample = machine.buffers.replace(accumulator_bytes=1 << 40, input_bytes=1 << 40)
     machine = machine.replace(buffers=ample.replace(im2col_bytes_per_cycle=None))
     m, k, n = (data.draw(st.integers(1, 70)) for _ in range(3))

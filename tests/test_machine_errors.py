@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilewise.arch import Accelerator, MachineError, load_machine
+from tilewise.arch import Accelerator, MachineError, UnrolledArray, load_machine
 
 MACHINE = """\
 kind: accelerator
@@ -30,6 +30,18 @@ vector:
 host:
   round_trip_s: 0
 energy: horowitz-45nm
+"""
+
+UNROLLED = """\
+  kind: unrolled
+  tm: 8
+  tn: 16
+  th: 2
+  word_bits: 128
+  weight_ports: 1
+  input_ports: 2
+  macs_per_pe_cycle: {int8: 1}
+  output_ports: 1
 """
 
 
@@ -117,6 +129,16 @@ def test_the_file_that_the_others_are_made_from_is_right(tmp_path: Path) -> None
             "in8: 7/4",
             "8: array.macs_per_pe_cycle.in8: unknown key; the nearest is int8",
         ),
+        (
+            "array:\n  rows: 16\n  cols: 8\n  dataflow: ws\n  macs_per_pe_cycle: {int8: 7/4}",
+            "array: 7",
+            "4: array: wanted a mapping, got 7",
+        ),
+        (
+            "array:",
+            "array:\n  kind: sistolic",
+            "5: array.kind: wanted systolic or unrolled, got 'sistolic'; the nearest is systolic",
+        ),
         # the parts together
         (
             "dataflow: ws",
@@ -191,6 +213,49 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path, old: str, new: str, expec
     assert MACHINE.count(old) == 1, "the test itself must change one place"
     told = refusal(tmp_path / "mine.yaml", MACHINE.replace(old, new))
     assert told[: len(expected)] == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "kind: unrolled",
+            "kind: unroled",
+            "5: array.kind: wanted systolic or unrolled, got 'unroled'; the nearest is unrolled",
+        ),
+        ("kind: unrolled", "kind: [1]", "5: array.kind: wanted systolic or unrolled, got a list"),
+        ("  kind: unrolled\n", "", "5: array.tm: unknown key; wanted rows, cols, count, dataflow"),
+        (
+            "weight_ports",
+            "weigt_ports",
+            "10: array.weigt_ports: unknown key; the nearest is weight",
+        ),
+        ("  th: 2\n", "", "4: array.th: missing key, wanted an integer"),
+        ("tn: 16", "tn: 0", "7: array.tn: wanted more than 0, got 0"),
+        (
+            "word_bits: 128",
+            "word_bits: 4",
+            "9: array.word_bits: wanted at least 8, one operand of the widest format, got 4",
+        ),
+        (
+            "int8: 1",
+            "int8: 1, in4: 2",
+            "12: array.macs_per_pe_cycle.in4: unknown key; the nearest is int4",
+        ),
+    ],
+)
+def test_a_mistake_in_an_unrolled_array_is_told_as_well(
+    tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    start, end = MACHINE.index("  rows:"), MACHINE.index("buffers:")
+    right = MACHINE[:start] + UNROLLED + MACHINE[end:]
+    path = tmp_path / "mine.yaml"
+    path.write_text(right)
+    machine = load_machine(path)
+    assert isinstance(machine, Accelerator)
+    assert isinstance(machine.array, UnrolledArray)
+    assert right.count(old) == 1, "the test itself must change one place"
+    assert refusal(path, right.replace(old, new))[: len(expected)] == expected
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_every_machine_runs_every_vit_and_its_losses_add_up(name: str, workload:
 
 @given(
     st.lists(st.integers(0, 196), min_size=3, max_size=3).map(lambda kept: sorted(kept)[::-1]),
-    st.sampled_from(["edge-32x32", "gemmini-16x16", "a100-80gb"]),
+    st.sampled_from(["edge-32x32", "gemmini-16x16", "zcu102-heatvit", "a100-80gb"]),
 )
 @settings(max_examples=12)
 def test_any_kept_counts_run_down_to_none(kept: list[int], name: str) -> None:

@@ -39,7 +39,9 @@ def test_a_larger_buffer_takes_no_tiling_away_and_slows_none(
 
 # What is chosen may be slower than the best by SLACK, where it moves fewer bytes.
 @pytest.mark.parametrize("buffer", BUFFERS)
-@pytest.mark.parametrize("name", ["edge-32x32", "gemmini-16x16", "zcu102-systolic"])
+@pytest.mark.parametrize(
+    "name", ["edge-32x32", "gemmini-16x16", "zcu102-heatvit", "zcu102-systolic"]
+)
 def test_a_model_on_a_machine_with_a_larger_buffer_is_not_slower(name: str, buffer: str) -> None:
     machine = load_machine(name)
     assert isinstance(machine, Accelerator)
