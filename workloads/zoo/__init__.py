@@ -37,6 +37,10 @@ _MODELS: Mapping[str, _Model] = MappingProxyType(
             description="DeiT-S with HeatViT token selectors before blocks 4, 7 and 10",
             defaults={"kept_1": 137, "kept_2": 69, "kept_3": 48},
         ),
+        "heatvit-digits16": _Model(
+            description="a small ViT with HeatViT token selectors, trained on digits: 64 patches",
+            defaults={"kept_1": 40, "kept_2": 9, "kept_3": 5},  # the means of the trace digits16
+        ),
         "sd15-unet": _Model(
             description="the Stable Diffusion 1.5 UNet, one denoising step of a 512 x 512 image",
             defaults={"batch": 1, "height": 64, "width": 64, "text_tokens": 77},

@@ -23,6 +23,7 @@ GRAPHS = Path(__file__).parent / "graphs"
 EXPORTS: dict[str, Callable[[], onnx.ModelProto]] = {
     "deit-small": lambda: torch_vit.export_vit(torch_vit.DEIT_SMALL),
     "heatvit-deit-small": lambda: torch_vit.export_vit(torch_vit.HEATVIT_DEIT_SMALL),
+    "heatvit-digits16": lambda: torch_vit.export_vit(torch_vit.HEATVIT_DIGITS16),
     "sd15-unet": torch_unet.export_unet,
     "sdxl-unet": lambda: torch_unet.export_unet(torch_unet.SDXL_UNET),
 }

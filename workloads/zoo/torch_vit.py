@@ -43,6 +43,10 @@ class VitConfig:
 
 DEIT_SMALL = VitConfig()
 HEATVIT_DEIT_SMALL = VitConfig(selectors=(4, 7, 10))
+HEATVIT_DIGITS16 = VitConfig(
+    image=16, patch=2, depth=4, embed=64, heads=4, mlp_ratio=4, classes=10, selectors=(2, 3, 4)
+)
+"""Small enough to be trained on one core: see `digits16_trace`."""
 
 
 def build(config: VitConfig) -> Any:
