@@ -242,18 +242,21 @@ def gemm(
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(metavar="workloads|machines")]) -> None:
+def list_(what: Annotated[str, typer.Argument(metavar="workloads|machines|traces")]) -> None:
     """List what comes with Tilewise."""
     from .arch import load_machine, machine_names
     from .reports.table import facts
-    from .workloads import zoo
+    from .workloads import trace, trace_names, zoo
 
     entries = {
         "workloads": lambda: [(name, zoo.describe(name)) for name in zoo.names()],
         "machines": lambda: [(name, load_machine(name).description) for name in machine_names()],
+        "traces": lambda: [(name, trace(name).describe()) for name in trace_names()],
     }
     if what not in entries:
-        raise UserError(f"list {what}: wanted workloads or machines{nearest(what, entries)}")
+        raise UserError(
+            f"list {what}: wanted workloads, machines or traces{nearest(what, entries)}"
+        )
     _console().print(facts(what, entries[what]()))
 
 

@@ -39,7 +39,14 @@ def message(error: Exception) -> str | None:
     from .arch import FormatError, MachineError
     from .reports.files import OutputError
     from .sim.errors import MappingError
-    from .workloads import BindingError, OnnxError, UnboundSymbolError, UnknownModelError
+    from .sim.policies import PolicyError
+    from .workloads import (
+        BindingError,
+        OnnxError,
+        TraceError,
+        UnboundSymbolError,
+        UnknownModelError,
+    )
 
     ours = (
         BindingError,
@@ -48,6 +55,8 @@ def message(error: Exception) -> str | None:
         MappingError,
         OnnxError,
         OutputError,
+        PolicyError,
+        TraceError,
         UnboundSymbolError,
         UnknownModelError,
         UserError,

@@ -41,14 +41,14 @@ def ragged(
     from .reports.ragged import ragged_values, ragged_view
     from .sim.policies import POLICIES, policy
     from .sim.ragged import run_policies
-    from .workloads.tokens import trace
+    from .workloads import trace
     from .workloads.unpruned import patches_of
 
     outputs = Outputs(json=json, inputs=input_files(workload, on, tokens))
     chosen = POLICIES if policies is None else tuple(policy(n) for n in policies.split(","))
     model, machine, given = find_workload(workload), load_machine(on), bindings(bind or [])
-    recorded = trace(tokens)
-    fitted = recorded.fitted(patches_of(model, given))
+    patches = patches_of(model, given)
+    fitted = trace(tokens, patches).fitted(patches)
     with steps(len(chosen), outputs.console) as step:
         run = run_policies(
             model,
@@ -61,5 +61,5 @@ def ragged(
             buckets=buckets,
             progress=lambda one: step(one.name),
         )
-    outputs.console.print(ragged_view(run, recorded, outputs.console.width))
-    outputs.write([], ragged_values(run, recorded))
+    outputs.console.print(ragged_view(run, fitted, outputs.console.width))
+    outputs.write([], ragged_values(run, fitted))

@@ -13,7 +13,7 @@ from .table import add_row, aligned
 from .units import percent, plain, quantity, ratio
 
 if TYPE_CHECKING:
-    from ..workloads.tokens import TokenTrace
+    from ..workloads import TokenTrace
 
 __all__ = ["ragged_values", "ragged_view"]
 
@@ -39,7 +39,7 @@ def ragged_values(run: RaggedRun, trace: TokenTrace) -> dict[str, Any]:
             "source": trace.source,
             "images": len(run.counts),
             "patches": run.patches,
-            "recorded_patches": trace.patches,
+            "note": trace.note,
             "mean_kept": run.counts.mean(axis=0).tolist(),
         },
         "policies": [_values(run, one) for one in run.policies],
@@ -82,11 +82,8 @@ def _about(run: RaggedRun, trace: TokenTrace) -> list[str]:
         f"{len(run.counts):,} images of {trace.name}, in batches of {run.batch}, {run.format}",
         f"of {run.patches} patches stay {kept} on average ({spread})",
     ]
-    if trace.patches != run.patches:
-        lines.append(
-            f"the trace was made with {trace.patches} patches: the kept fractions are applied, "
-            "rounded up"
-        )
+    if trace.note:
+        lines.append(f"note: {trace.note}")
     return lines
 
 

@@ -135,6 +135,36 @@ def test_compare_puts_the_speed_up_beside_the_macs(tilewise: Run) -> None:
     assert values["comparison"][1]["mac_ratio"] > 1
 
 
+def test_ragged_prints_every_policy_and_writes_it(tilewise: Run, tmp_path: Path) -> None:
+    Path("good.csv").write_text("kept_1,kept_2,kept_3\n137,69,48\n100,60,20\n90,60,20\n")
+    code, out, err = tilewise(
+        "ragged", "heatvit-deit-small", "--on", "edge-128x128", "--tokens", "good.csv",
+        "--batch", "2", "--json", "r.json",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    values = json.loads((tmp_path / "r.json").read_text())
+    assert values["tokens"]["images"] == 3
+    assert len(values["policies"]) == 10
+    for one in values["policies"]:
+        assert re.search(rf"^{one['policy']}", out, re.MULTILINE)
+        assert sum(one["losses"].values()) == pytest.approx(1)
+        assert one["latency_p50_s"] <= one["latency_p95_s"] <= one["latency_p99_s"]
+        assert list(one["waterfall"].values())[-1] == pytest.approx(one["speed_up"])
+    assert "of 196 patches stay 109.0, 63.0, 29.3 on average" in out
+
+
+def test_ragged_runs_some_policies_on_a_trace_of_another_size(tilewise: Run) -> None:
+    code, out, err = tilewise(
+        "ragged", "heatvit-digits16", "--on", "edge-32x32", "--tokens", "dynamicvit-deit-small",
+        "--policies", "exact,pad-max", "--json", "-",
+    )  # fmt: skip
+    assert code == 0
+    values = json.loads(out)
+    assert [one["policy"] for one in values["policies"]] == ["dense", "exact", "pad-max"]
+    assert "196 patches applied to 64" in values["tokens"]["note"]
+    assert "of 64 patches stay" in err
+
+
 def test_demo_shows_its_workloads_on_arrays_and_a_gpu(
     tilewise: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +286,7 @@ def test_version_and_help(tilewise: Run) -> None:
 
 RUN = ("run", "deit-small", *GPU)
 PRUNED = ("run", "heatvit-deit-small", *GPU)
+RAGGED = ("ragged", "heatvit-deit-small", "--on", "edge-32x32")
 EXPLAIN = ("explain", "gemm", "5", "3", "6")
 
 WRONG: list[tuple[tuple[str, ...], str]] = [
@@ -351,9 +382,34 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ((*RUN, "--jsn", "x"), r"No such option: --jsn.*--json"),
     (("run",), r"Missing argument"),
     (("demo", "more"), r"unexpected extra argument"),
-    (("list", "machine"), r"wanted workloads or machines; did you mean machines\?"),
+    (("list", "machine"), r"wanted workloads, machines or traces; did you mean machines\?"),
+    # token traces and policies
+    ((*RAGGED, "--tokens", "dinov2"), r"dinov2-crops"),
+    ((*RAGGED, "--tokens", "missing.csv"), r"missing\.csv"),
+    ((*RAGGED, "--tokens", "nan.csv"), r"nan\.csv.*line 3"),
+    ((*RAGGED, "--tokens", "negative.csv"), r"negative\.csv.*line 2.*0 or more, got -1"),
+    ((*RAGGED, "--tokens", "rising.csv"), r"rising\.csv.*line 2.*at most 50.*got 60"),
+    ((*RAGGED, "--tokens", "two.csv"), r"has 3 selectors, the trace has 2"),
+    ((*RAGGED, "--tokens", "empty.csv"), r"empty\.csv"),
+    ((*RAGGED, "--tokens", "garbage.onnx"), r"garbage\.onnx"),
+    ((*RAGGED, "--tokens", "good.csv", "--policies", "pak"), r"did you mean pack\?"),
+    ((*RAGGED, "--tokens", "good.csv", "--batch", "0"), r"--batch"),
+    ((*RAGGED, "--tokens", "good.csv", "--json", "good.csv"), r"good\.csv is an input"),
+    (
+        ("ragged", "deit-small", "--on", "edge-32x32", "--tokens", "digits16"),
+        r"deit-small has no token selector",
+    ),
     (("show", "edge32"), r"no such workload or machine; did you mean edge-32x32\?"),
 ]
+
+TOKENS = {
+    "good": "kept_1,kept_2,kept_3\n137,69,48\n100,60,20\n",
+    "nan": "kept_1,kept_2,kept_3\n137,69,48\n100,nan,20\n",
+    "negative": "kept_1,kept_2,kept_3\n137,69,-1\n",
+    "rising": "kept_1,kept_2,kept_3\n50,60,20\n",
+    "two": "kept_1,kept_2\n137,69\n",
+    "empty": "",
+}
 
 MACHINE = """\
 kind: accelerator
@@ -370,6 +426,8 @@ energy: horowitz-45nm
 
 @pytest.fixture
 def wrong_files(tilewise: Run) -> None:
+    for name, rows in TOKENS.items():
+        Path(f"{name}.csv").write_text(rows)
     whole = relu(["n", 4])
     Path("mine.onnx").write_bytes(whole)
     Path("garbage.onnx").write_bytes(b"garbage")
