@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -88,29 +89,27 @@ def _about(run: RaggedRun, trace: TokenTrace) -> list[str]:
 
 
 def _policies(run: RaggedRun, width: int) -> RenderableType:
-    columns = ["policy", "p50", "p95", "p99", "images/s", "energy", "util.", "padded", "speed-up"]
-    if width >= _WIDE:
-        columns.insert(8, "MACs")
-    table = aligned(columns)
+    columns: dict[str, Callable[[PolicyRun], str]] = {
+        "policy": lambda one: one.policy.name,
+        "p50": lambda one: quantity(one.percentile_s(50), "s"),
+        "p95": lambda one: quantity(one.percentile_s(95), "s"),
+        "p99": lambda one: quantity(one.percentile_s(99), "s"),
+        "images/s": lambda one: plain(one.images_per_s),
+        "energy": lambda one: quantity(one.energy_per_image_j, "J"),
+        "util.": lambda one: percent(one.utilization),
+        "padded": lambda one: percent(one.padding) if one.padding else "-",
+        "MACs": lambda one: f"{ratio(_promise(run, one))} fewer",
+        "speed-up": lambda one: ratio(run.speedup(one)),
+    }
+    kept = [name for name in columns if width >= _WIDE or name not in ("p95", "MACs")]
+    table = aligned(kept)
     for one in run.policies:
-        cells = [
-            one.policy.name,
-            *(quantity(one.percentile_s(p), "s") for p in (50, 95, 99)),
-            plain(one.images_per_s),
-            quantity(one.energy_per_image_j, "J"),
-            percent(one.utilization),
-            percent(one.padding) if one.padding else "-",
-            ratio(run.speedup(one)),
-        ]
-        if width >= _WIDE:
-            cells.insert(8, f"{ratio(_promise(run, one))} fewer")
-        add_row(table, cells)
-    table.caption = (
-        "latency of an image: until its batch is done; energy: of an image; padded: MACs on\n"
-        "tokens that nobody keeps; speed-up: throughput over dense"
+        add_row(table, [columns[name](one) for name in kept])
+    return Group(
+        table,
+        Text("p50...: latency of an image, until its batch is done; energy: of an image", "dim"),
+        Text("padded: MACs on tokens that nobody keeps; speed-up: throughput over dense", "dim"),
     )
-    table.caption_justify = "left"
-    return table
 
 
 def _waterfalls(run: RaggedRun) -> RenderableType:
@@ -147,8 +146,8 @@ _SHORT = {
 def _notes(run: RaggedRun) -> list[Text]:
     return [
         Text(
-            f"{one.policy.name}: {one.switches:,} times another program was loaded, "
-            f"{quantity(SWITCH_S, 's')} each (assumed), {READY} are ready",
+            f"{one.policy.name}: {one.switches:,} programs loaded, {quantity(SWITCH_S, 's')} each "
+            f"(assumed); {READY} are ready",
             style="dim",
         )
         for one in run.policies
