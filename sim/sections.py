@@ -43,6 +43,8 @@ _SMALL = 16  # operators that make a section of their own
 Row: TypeAlias = tuple[int, ...]
 """An image's kept counts."""
 
+_Keys: TypeAlias = tuple[tuple[Row, ...], ...]
+
 
 class Part(NamedTuple):
     """What a stretch of a run, or all of it, came to.
@@ -94,11 +96,17 @@ class _Content:
 
     kernels: tuple[Kernel, ...]
     lowered: tuple[Lowered, ...]
+    _begins: dict[int, tuple[tuple[_Seen, ...], tuple[Tile, ...]]] = field(
+        default_factory=dict[int, tuple[tuple[_Seen, ...], tuple[Tile, ...]]]
+    )
 
-    @cached_property
-    def begins(self) -> list[tuple[int, _Seen, Tile]]:
-        """Its first tiles: of which kernel, as seen, and in full."""
-        return list(islice(self._tiles(), _AHEAD))
+    def begins(self, kernel: int) -> tuple[tuple[_Seen, ...], tuple[Tile, ...]]:
+        """Its first tiles from a kernel on, as seen and in full."""
+        if kernel not in self._begins:
+            from_there = (found for found in self._tiles() if found[0] >= kernel)
+            first = list(islice(from_there, _AHEAD))
+            self._begins[kernel] = tuple(t[1] for t in first), tuple(t[2] for t in first)
+        return self._begins[kernel]
 
     def _tiles(self) -> Iterator[tuple[int, _Seen, Tile]]:
         for index, (kernel, (nodes, _)) in enumerate(zip(self.kernels, self.lowered, strict=True)):
@@ -129,7 +137,7 @@ class _Position(NamedTuple):
 
 
 class _Known(NamedTuple):
-    keys: tuple[object, ...]  # of the sections that were run through
+    keys: _Keys  # of the sections that were run through
     ahead: tuple[object, ...]  # what was seen behind the end
     end: _Position | None
     state: State
@@ -164,10 +172,11 @@ class Sections:
 
     def run(self, rows: Sequence[Row]) -> Part:
         """Images with these kept counts, side by side, from an idle machine to the last result."""
+        keys = tuple(self._key(section, rows) for section in range(len(self._sections)))
         position: _Position | None = _Position(0, 0)
         state, whole = State(), _NOTHING
         while position is not None:
-            known = self._find(position, state, rows)
+            known = self._find(position, state, keys)
             whole += known.part
             position, state = known.end, known.state
         return whole
@@ -228,47 +237,38 @@ class Sections:
         lowered = lower_kernels(kernels, self.machine, self.format, self.plan)
         return _Content(kernels, tuple(lowered))
 
-    def _find(self, position: _Position, state: State, rows: Sequence[Row]) -> _Known:
-        found = self._known.setdefault((position, state, self._key(position.section, rows)), [])
+    def _find(self, position: _Position, state: State, keys: _Keys) -> _Known:
+        found = self._known.setdefault((position, state, keys[position.section]), [])
         for known in found:
-            if self._is_ahead(known, position, rows):
+            through = slice(position.section, position.section + len(known.keys))
+            same = keys[through] == known.keys
+            if same and self._ahead(known.end, known.state, keys) == known.ahead:
                 return known
-        known = self._simulated(position, state, rows)
+        known = self._simulated(position, state, keys)
         found.append(known)
         return known
 
-    def _is_ahead(self, known: _Known, position: _Position, rows: Sequence[Row]) -> bool:
-        """Whether all that a known run has seen is there again."""
-        through = range(position.section, position.section + len(known.keys))
-        return (
-            all(self._key(s, rows) == key for s, key in zip(through, known.keys, strict=True))
-            and self._ahead(known.end, known.state, rows) == known.ahead
-        )
-
-    def _ahead(
-        self, end: _Position | None, state: State, rows: Sequence[Row]
-    ) -> tuple[object, ...]:
+    def _ahead(self, end: _Position | None, state: State, keys: _Keys) -> tuple[object, ...]:
         """What units have seen of the tiles behind `end`, in a state there."""
         if end is None:
             return ()
-        seen: list[object] = []
+        seen: tuple[object, ...] = ()
         section, kernel = end
-        begun = iter(state.ahead)
-        while section < len(self._sections):
-            for index, looked_at, tile in self._content(section, self._key(section, rows)).begins:
-                if index < kernel:
-                    continue
-                loading = next(begun, None)
-                if loading is None:
-                    return tuple(seen)
-                seen.append(tile if loading[1] >= 0 else looked_at)
+        while section < len(self._sections) and len(seen) < len(state.ahead):
+            looked_at, whole = self._content(section, keys[section]).begins(kernel)
+            loading = state.ahead[len(seen) : len(seen) + len(whole)]
+            if any(inputs >= 0 for _, inputs in loading):
+                some = zip(loading, looked_at, whole, strict=False)
+                seen += tuple(tile if inputs >= 0 else glance for (_, inputs), glance, tile in some)
+            else:
+                seen += looked_at[: len(loading)]
             section, kernel = section + 1, 0
-        return (*seen, "the end")
+        return seen if len(seen) == len(state.ahead) else (*seen, "the end")
 
-    def _simulated(self, position: _Position, state: State, rows: Sequence[Row]) -> _Known:
+    def _simulated(self, position: _Position, state: State, keys: _Keys) -> _Known:
         """Run a section, and as far as it takes until everything is over."""
         sections = range(position.section, len(self._sections))
-        contents = [self._content(s, self._key(s, rows)) for s in sections]
+        contents = [self._content(section, keys[section]) for section in sections]
         pairs = [
             pair
             for content in contents
@@ -293,8 +293,8 @@ class Sections:
         left = end.state if end else State()
         through = len(self._sections) if reached is None else reached.section + (reached.kernel > 0)
         return _Known(
-            keys=tuple(self._key(s, rows) for s in range(position.section, through)),
-            ahead=self._ahead(reached, left, rows),
+            keys=keys[position.section : through],
+            ahead=self._ahead(reached, left, keys),
             end=reached,
             state=left,
             part=self._part(program, start, end, spans),
