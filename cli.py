@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from . import __version__
+from .cli_advise import advise
 from .cli_explain import app as explain
+from .cli_figure import figure
 from .cli_inputs import (
     UserError,
     bindings,
@@ -66,6 +68,8 @@ app = typer.Typer(
 
 app.add_typer(explain, name="explain")
 app.command()(ragged)
+app.command()(advise)
+app.command()(figure)
 
 _DEMO_WORKLOADS = ("deit-small", "heatvit-deit-small", "sd15-unet")
 _DEMO_MACHINES = ("edge-32x32", "edge-128x128", "a100-80gb")

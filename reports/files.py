@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["OutputError", "check_writable", "json_text", "write_text"]
+__all__ = ["OutputError", "check_writable", "json_text", "made", "write_bytes", "write_text"]
 
 
 class OutputError(Exception):
@@ -41,8 +41,26 @@ def check_writable(paths: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
             raise _refusal(path, error) from None
 
 
+def made(folder: Path) -> Path:
+    """The folder, made if there was none.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise _refusal(folder, error) from None
+    return folder
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`; what was there stays whole until it is replaced.
+    """Write `text` to `path` as UTF-8; see `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`; what was there stays whole until it is replaced.
 
     Raises:
         OutputError: It cannot be written.
@@ -50,11 +68,11 @@ def write_text(path: Path, text: str) -> None:
     target = _target(path)
     try:
         if _is_special(target):
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(content)
             return
         beside = _beside(target)
         try:
-            beside.write_text(text, encoding="utf-8")
+            beside.write_bytes(content)
             if target.exists():
                 beside.chmod(target.stat().st_mode & 0o7777)
             beside.replace(target)

@@ -1,0 +1,56 @@
+"""`tilewise advise`: which token counts are worth reaching."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .cli_inputs import bindings, find_workload, input_files
+from .cli_options import WORKLOAD, Bind, Format, Json, On
+
+__all__ = ["advise"]
+
+
+def advise(
+    workload: Annotated[str, typer.Argument(help=WORKLOAD)],
+    on: On,
+    tokens: Annotated[
+        str | None,
+        typer.Option(
+            "--tokens",
+            metavar="NAME|CSV|NPZ",
+            help="Start from a token trace's mean counts; from the model's defaults otherwise.",
+        ),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", metavar="N", min=1, help="Images that run side by side.")
+    ] = 1,
+    bind: Bind = None,
+    format: Format = None,
+    json: Json = None,
+) -> None:
+    """Say which token counts are worth reaching.
+
+    Runs one block at every count, finds the nearest step of the staircase below each count of the
+    model, and runs the whole model with those.
+    """
+    from .arch import load_machine
+    from .reports.advice import advice_lines, advice_values
+    from .reports.outputs import Outputs
+    from .reports.progress import steps
+    from .sim.advice import advise
+
+    outputs = Outputs(json=json, inputs=input_files(workload, on, *([tokens] if tokens else [])))
+    model, machine, given = find_workload(workload), load_machine(on), bindings(bind or [])
+    if tokens is not None:
+        from .workloads.tokens import trace
+        from .workloads.unpruned import patches_of
+
+        fitted = trace(tokens).fitted(patches_of(model, given))
+        given = fitted.mean_binding() | given
+    with steps(1, outputs.console) as step:
+        report = advise(model, machine, bind=given, images=batch, format=format, progress=step)
+    for line in advice_lines(report):
+        outputs.console.print(line, markup=False, soft_wrap=True)
+    outputs.write([], advice_values(report))
