@@ -26,6 +26,7 @@ from .cli_inputs import (
     input_files,
     message,
     nearest,
+    pruned_workload,
     refuse_repeats,
     refuse_unbound_batch,
     spread,
@@ -41,10 +42,12 @@ from .cli_options import (
     Html,
     Json,
     K,
+    Keep,
     M,
     N,
     On,
     Overlap,
+    Prune,
     Trace,
 )
 from .cli_ragged import ragged
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
 
     from .reports.compare import Comparison
     from .sim.result import Result
+    from .workloads import Workload
 
 __all__ = ["app", "main"]
 
@@ -122,7 +126,8 @@ def demo(
     from .reports.outputs import Outputs
 
     outputs = Outputs(html=html)
-    pairs = [(model, machine) for machine in _DEMO_MACHINES for model in _DEMO_WORKLOADS]
+    models = [find_workload(name) for name in _DEMO_WORKLOADS]
+    pairs = [(model, machine) for machine in _DEMO_MACHINES for model in models]
     results = iter(_simulated(pairs))
     comparisons: list[Comparison] = []
     for _ in _DEMO_MACHINES:
@@ -136,6 +141,8 @@ def demo(
 def run(
     workload: Annotated[str, typer.Argument(help=WORKLOAD)],
     on: On,
+    prune: Prune = None,
+    keep: Keep = None,
     bind: Bind = None,
     batch: Batch = 1,
     format: Format = None,
@@ -156,7 +163,8 @@ def run(
 
     outputs = Outputs(json=json, html=html, trace=trace, inputs=input_files(workload, on))
     given = bindings(bind or [])
-    (result,) = _simulated([(workload, on)], given, batch, format)
+    model = pruned_workload(workload, prune, keep)
+    (result,) = _simulated([(model, on)], given, batch, format)
     chosen = _chosen(given, batch)
     width = outputs.console.width
     outputs.console.print(result_view(result, given=chosen, all_kernels=all_kernels, width=width))
@@ -168,6 +176,8 @@ def compare(
     a: Annotated[str, typer.Argument(help="The base. " + WORKLOAD)],
     b: Annotated[str, typer.Argument(help="What is compared with it.")],
     on: On,
+    prune: Prune = None,
+    keep: Keep = None,
     bind: Bind = None,
     batch: Batch = 1,
     format: Format = None,
@@ -184,7 +194,8 @@ def compare(
 
     outputs = Outputs(json=json, html=html, trace=trace, inputs=input_files(a, b, on))
     given = bindings(bind or [])
-    results = _simulated([(a, on), (b, on)], given, batch, format)
+    base, other = find_workload(a), pruned_workload(b, prune, keep)
+    results = _simulated([(base, on), (other, on)], given, batch, format)
     comparison = compare(*results)
     _print_comparisons(outputs.console, [comparison], _chosen(given, batch))
     values = {
@@ -288,7 +299,7 @@ def show(name: Annotated[str, typer.Argument(metavar="MACHINE|WORKLOAD")]) -> No
 
 
 def _simulated(
-    pairs: Sequence[tuple[str, str]],
+    pairs: Sequence[tuple[Workload, str]],
     given: Mapping[str, int] | None = None,
     batch: int = 1,
     format: str | None = None,
@@ -300,17 +311,17 @@ def _simulated(
 
     given = given or {}
     # Everything is read before anything runs, so that a wrong name is known at once.
-    models = {name: find_workload(name) for name, _ in pairs}
     machines = {name: load_machine(name) for _, name in pairs}
-    for model in models.values():
+    models = [model for model, _ in pairs]
+    for model in models:
         refuse_unbound_batch(model, given, batch)
-    binds = {name: bindings_for(model, models.values(), given) for name, model in models.items()}
+    binds = [bindings_for(model, models, given) for model in models]
     results: list[Result] = []
     with steps(len(pairs), _console(error=True)) as step:
-        for name, on in pairs:
-            model, machine = models[name], machines[on]
+        for (model, on), bind in zip(pairs, binds, strict=True):
+            machine = machines[on]
             step(f"{model.name} on {machine.name}")
-            result = simulate(model, machine, bind=binds[name], batch=batch, format=format)
+            result = simulate(model, machine, bind=bind, batch=batch, format=format)
             results.append(result)
     _warn([note for result in results for note in result.notes])
     return results

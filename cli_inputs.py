@@ -21,6 +21,7 @@ __all__ = [
     "input_files",
     "message",
     "nearest",
+    "pruned_workload",
     "refuse_repeats",
     "refuse_unbound_batch",
     "spread",
@@ -43,6 +44,7 @@ def message(error: Exception) -> str | None:
     from .workloads import (
         BindingError,
         OnnxError,
+        PruningError,
         TraceError,
         UnboundSymbolError,
         UnknownModelError,
@@ -56,6 +58,7 @@ def message(error: Exception) -> str | None:
         OnnxError,
         OutputError,
         PolicyError,
+        PruningError,
         TraceError,
         UnboundSymbolError,
         UnknownModelError,
@@ -185,6 +188,43 @@ def find_workload(name: str) -> Workload:
     from .workloads import read, workload
 
     return read(name) if _is_path(name) else workload(name)
+
+
+def pruned_workload(name: str, prune: str | None, keep: str | None) -> Workload:
+    """The model of that name, its tokens pruned if `prune` and `keep` say how.
+
+    Args:
+        name: What `find_workload` takes.
+        prune: A method and the blocks where it prunes, as `heatvit@4,7,10`.
+        keep: The share of the input's patches left after each of them, as `0.7,0.5,0.35`.
+
+    Raises:
+        UserError: One of the two is missing or malformed.
+        PruningError: The model cannot be pruned so.
+        UnknownModelError: There is no such model.
+        OnnxError: The file cannot be read as a workload.
+    """
+    if prune is None and keep is None:
+        return find_workload(name)
+    if prune is None:
+        raise UserError(f"--keep {keep}: say how to prune too, as in --prune heatvit@4,7,10")
+    method, _, places = prune.partition("@")
+    if not method or not re.fullmatch(r"\d{1,6}(,\d{1,6})*", places):
+        raise UserError(
+            f"--prune {prune}: wanted a method and blocks counted from 1, as in heatvit@4,7,10"
+        )
+    if keep is None:
+        raise UserError(
+            f"--prune {prune}: say what share of the patches is left after each block too, as in "
+            "--keep 0.7,0.5,0.35"
+        )
+    if not re.fullmatch(r"\d*\.?\d+(,\d*\.?\d+)*", keep):
+        raise UserError(f"--keep {keep}: wanted a share for each block, as in 0.7,0.5,0.35")
+    from .workloads import pruned
+
+    source = Path(name) if _is_path(name) else name
+    blocks, shares = map(int, places.split(",")), map(float, keep.split(","))
+    return pruned(source, method, tuple(blocks), tuple(shares))
 
 
 def systolic_array(

@@ -17,10 +17,12 @@ __all__ = [
     "Html",
     "Json",
     "K",
+    "Keep",
     "M",
     "N",
     "On",
     "Overlap",
+    "Prune",
     "Tokens",
     "Trace",
 ]
@@ -39,6 +41,24 @@ Batch = Annotated[
         "--batch",
         metavar="N",
         help="Runs of the graph; a graph with a symbol `batch` takes them side by side.",
+    ),
+]
+Prune = Annotated[
+    str | None,
+    typer.Option(
+        "--prune",
+        metavar="METHOD@BLOCKS",
+        help="Prune a ViT's tokens: heatvit, topk or tome before these blocks, counted from 1, as "
+        "in heatvit@4,7,10 (tome merges inside them). The second workload, if two are compared.",
+    ),
+]
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        "--keep",
+        metavar="SHARES",
+        help="With --prune: for each block, the share of the input's patches left after it, as in "
+        "0.7,0.5,0.35; rounded up, the defaults of kept_1, kept_2...",
     ),
 ]
 Format = Annotated[

@@ -100,6 +100,28 @@ def test_one_bind_takes_several_pairs(tilewise: Run) -> None:
     assert json.loads(shown[0])["bindings"] == {"kept_1": 100, "kept_2": 50, "kept_3": 25}
 
 
+def test_a_model_is_pruned_where_the_user_says(tilewise: Run) -> None:
+    prune = ("--prune", "heatvit@4,7,10", "--keep", "0.7,0.5,.35")
+    code, out, err = tilewise("run", "deit-small", *GPU, *prune, "--bind", "kept_3=48")
+    assert (code, err) == (0, "")
+    assert "heatvit-deit-small on a100-80gb" in out
+    assert "kept_1=138 (default), kept_2=98 (default), kept_3=48" in out
+    counts = ("--bind", "kept_1=137", "kept_2=69", "kept_3=48", "--json", "-")
+    ours, shipped = (
+        json.loads(tilewise("run", *workload, *GPU, *counts).out)
+        for workload in (("deit-small", *prune), ("heatvit-deit-small",))
+    )
+    assert ours == shipped
+
+
+def test_of_two_workloads_the_second_is_pruned(tilewise: Run) -> None:
+    prune = ("--prune", "tome@4", "--keep", "0.5", "--batch", "4", "--json", "-")
+    values = json.loads(tilewise("compare", "deit-small", "deit-small", *GPU, *prune).out)
+    assert [result["workload"] for result in values["results"]] == ["deit-small", "tome-deit-small"]
+    assert values["comparison"][1]["mac_ratio"] > 1.5
+    assert [result["bindings"].get("kept_1") for result in values["results"]] == [None, 98]
+
+
 def test_json_on_stdout_is_alone_there(tilewise: Run) -> None:
     code, out, err = tilewise("run", "deit-small", *GPU, "--batch", "2", "--json", "-")
     values = json.loads(out, parse_constant=pytest.fail)
@@ -285,6 +307,7 @@ def test_version_and_help(tilewise: Run) -> None:
 # --- what a user can get wrong -------------------------------------------------------------------
 
 RUN = ("run", "deit-small", *GPU)
+PRUNE = (*RUN, "--prune")
 PRUNED = ("run", "heatvit-deit-small", *GPU)
 RAGGED = ("ragged", "heatvit-deit-small", "--on", "edge-32x32")
 EXPLAIN = ("explain", "gemm", "5", "3", "6")
@@ -347,6 +370,23 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("run", "fixed.onnx", *GPU, "--json", "link.onnx"), r"link\.onnx is an input"),
     (("run", "deit-small", "--on", "good.yaml", "--json", "good.yaml"), r"good\.yaml is an input"),
     (("compare", "deit-small", "fixed.onnx", *GPU, "--html", "fixed.onnx"), r"is an input"),
+    # pruning
+    ((*RUN, "--keep", "0.5"), r"--keep 0\.5: say how to prune too"),
+    ((*RUN, "--prune", "topk@4"), r"--prune topk@4: say what share"),
+    ((*PRUNE, "topk", "--keep", "1"), r"--prune topk: wanted a method and blocks"),
+    ((*PRUNE, "topk@4,", "--keep", "1"), r"--prune topk@4,: wanted a method and blocks"),
+    ((*PRUNE, "@4", "--keep", "1"), r"--prune @4: wanted a method and blocks"),
+    ((*PRUNE, "topk@4", "--keep", "70%"), r"--keep 70%: wanted a share for each block"),
+    ((*PRUNE, "topc@4", "--keep", "1"), r"called topc; did you mean topk\?"),
+    ((*PRUNE, "topk@7,4", "--keep", "1,1"), r"blocks 7, 4 must be counted from 1 and rise"),
+    ((*PRUNE, "topk@0", "--keep", "1"), r"blocks 0 must be counted from 1"),
+    ((*PRUNE, "topk@13", "--keep", "1"), r"blocks 1 to 12, and no block 13"),
+    ((*PRUNE, "topk@4,7", "--keep", "1"), r"blocks 4, 7, but 1 shares"),
+    ((*PRUNE, "topk@4,7", "--keep", "0.5,0.7"), r"0\.7 cannot be kept after 0\.5"),
+    ((*PRUNE, "topk@4", "--keep", "1.5"), r"above 0 and at most 1, not 1\.5"),
+    ((*PRUNE, "topk@4", "--keep", "0"), r"above 0 and at most 1, not 0\.0"),
+    (("run", "fixed.onnx", *GPU, "--prune", "topk@1", "--keep", "1"), r"fixed is no ViT"),
+    (("run", "sd15-unet", *GPU, "--prune", "topk@1", "--keep", "1"), r"sd15-unet is no ViT"),
     # the closed form
     (("gemm", "1", "1", "1", "--array", "32xx32"), r"--array 32xx32: wanted rows x columns"),
     (("gemm", "1", "1", "1", "--array", "0x32"), r"--array 0x32: .* at least 1"),

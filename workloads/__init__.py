@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Softmax,
         TokenSelection,
     )
+    from .pruning import PruningError, pruned
     from .recording import record
     from .tokens import TokenTrace, TraceError, read_trace, sampled, trace, trace_names
     from .zoo import UnknownModelError, load, names
@@ -41,6 +42,7 @@ __all__ = [
     "OnnxError",
     "Operand",
     "Operator",
+    "PruningError",
     "Reduction",
     "Size",
     "Softmax",
@@ -54,6 +56,7 @@ __all__ = [
     "evaluate",
     "load",
     "names",
+    "pruned",
     "read",
     "read_trace",
     "record",
@@ -83,6 +86,7 @@ _HOMES = {
         "Softmax",
         "TokenSelection",
     ),
+    "pruning": ("PruningError", "pruned"),
     "recording": ("record",),
     "tokens": ("TokenTrace", "TraceError", "read_trace", "sampled", "trace", "trace_names"),
     "zoo": ("UnknownModelError", "load", "names"),

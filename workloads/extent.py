@@ -42,6 +42,7 @@ __all__ = [
     "maximum",
     "minimum",
     "product",
+    "substituted",
     "symbol",
     "symbols_of",
 ]
@@ -355,6 +356,31 @@ def evaluate(size: Size, binding: Mapping[str, Number]) -> Any:
             f"{missing[0]}=1"
         )
     return _value(size, binding)
+
+
+def substituted(size: Size, by: Mapping[str, Size]) -> Size:
+    """`size` with some of its symbols replaced by other sizes.
+
+    >>> str(substituted(symbol("batch") * symbol("tokens"), {"tokens": symbol("kept_1") + 2}))
+    'batch*kept_1 + 2*batch'
+    """
+    if not isinstance(size, Extent) or not size.symbols & by.keys():
+        return size
+    total: Size = 0
+    for monomial, coefficient in size.terms:
+        factors = (
+            by.get(atom, symbol(atom)) if isinstance(atom, str) else _substituted_call(atom, by)
+            for atom in monomial
+        )
+        total = total + coefficient * product(factors)
+    return total
+
+
+def _substituted_call(call: _Call, by: Mapping[str, Size]) -> Size:
+    left, right = substituted(call.left, by), substituted(call.right, by)
+    if call.function == "floor":
+        return left // right
+    return maximum(left, right) if call.function == "max" else minimum(left, right)
 
 
 def known(size: Size) -> int:

@@ -25,14 +25,14 @@ class Symbol:
 
     Attributes:
         name: Where it is born: `batch`, `tokens`, `kept_1`...
-        lower: The least value allowed.
+        lower: The least value allowed, which may depend on other symbols too.
         upper: The largest, which may depend on other symbols (`kept_2` is at most `kept_1`); None
             if there is none.
         default: What is taken if no binding is given; None if the user must say.
     """
 
     name: str
-    lower: int = 1
+    lower: Size = 1
     upper: Size | None = None
     default: int | None = None
 
@@ -147,7 +147,7 @@ class Workload:
             if value is None:
                 raise BindingError(
                     f"{self.name} needs a value for {symbol.name}: bind it, for example "
-                    f"{symbol.name}={max(symbol.lower, 1)}"
+                    f"{symbol.name}={symbol.lower or 1}"
                 )
             values[symbol.name] = _whole(symbol.name, value)
         for symbol in self.symbols:
@@ -181,16 +181,21 @@ class Workload:
 
     def _check_range(self, symbol: Symbol, values: Mapping[str, Number]) -> None:
         value = values[symbol.name]
-        if np.any(value < symbol.lower):
-            raise BindingError(
-                f"{symbol.name}={value} is out of range: it must be at least {symbol.lower}"
-            )
+        lower = evaluate(symbol.lower, values)
+        if np.any(value < lower):
+            raise _out_of_range(symbol.name, value, "least", symbol.lower, lower)
         if symbol.upper is None:
             return
         upper = evaluate(symbol.upper, values)
         if np.any(value > upper):
-            limit = str(upper) if isinstance(symbol.upper, int) else f"{symbol.upper} = {upper}"
-            raise BindingError(f"{symbol.name}={value} is out of range: it must be at most {limit}")
+            raise _out_of_range(symbol.name, value, "most", symbol.upper, upper)
+
+
+def _out_of_range(
+    name: str, value: Number, which: str, limit: Size, number: Number
+) -> BindingError:
+    shown = str(number) if isinstance(limit, int) else f"{limit} = {number}"
+    return BindingError(f"{name}={value} is out of range: it must be at {which} {shown}")
 
 
 def _whole(name: str, value: object) -> Number:

@@ -44,7 +44,11 @@ class Ledger:
         """-1, 0 or 1 if `difference` has that sign under every binding, else None."""
         if isinstance(difference, int):
             return (difference > 0) - (difference < 0)
-        least = {name: symbol.lower for name, symbol in self.symbols.items()}
+        least = {
+            name: symbol.lower
+            for name, symbol in self.symbols.items()
+            if isinstance(symbol.lower, int)
+        }
         low, high = lower_bound(difference, least), lower_bound(-difference, least)
         if low is not None and low > 0:
             return 1

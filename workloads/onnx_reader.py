@@ -7,33 +7,34 @@ states about intermediate shapes is a fallback, since exporters leave it out or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
 
 from .attention import written_out_attention
-from .graph import FreeNode, Workload
+from .extent import symbol
+from .graph import FreeNode, Symbol, Workload
 from .onnx_file import load
 from .onnx_ledger import Ledger, OnnxError
 from .onnx_names import named
-from .onnx_node import Node, Result, Shape, Tensor, free
+from .onnx_node import Node, Result, Shape, Tensor
 from .onnx_parameters import attributes, captured, constant, trained_numbers
 from .onnx_rules import RULES, unknown
+from .onnx_settled import settled
 from .onnx_shapes import dims, inferred_shapes, stated_shapes
+from .onnx_tokens import Cut, adapted
 from .onnx_types import FLOATING
-from .onnx_values import contents
-from .operator import Operator
+from .operator import Movement, Operator
 from .patterns import written_out_function
 from .rewrite import Reading, fused
 from .selectors import with_selectors
 
-__all__ = ["OnnxError", "read"]
+__all__ = ["OnnxError", "read", "read_cut", "read_unfused"]
 
 _PATTERNS = (written_out_attention, written_out_function)
 _HANDED_ON = frozenset({"Identity", "Cast", "Dropout"})
-_ALWAYS_WORK = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"})
 
 
 def read(source: str | Path | bytes, name: str | None = None) -> Workload:
@@ -47,10 +48,45 @@ def read(source: str | Path | bytes, name: str | None = None) -> Workload:
     Raises:
         OnnxError: The file cannot be read as a workload; the message is one line.
     """
+    return read_cut(source, (), name)
+
+
+def read_cut(source: str | Path | bytes, cuts: Sequence[Cut], name: str | None = None) -> Workload:
+    """Reads a model whose number of tokens changes at some places.
+
+    At each cut stands a `Movement` that is called after the cut's symbol and changes nothing but
+    that size; what depends on the size behind it is symbolic, however fixed it is in the file.
+
+    Args:
+        source: As `read` takes it.
+        cuts: The places.
+        name: What to call the workload; the file's name if it is not given.
+
+    Raises:
+        OnnxError: The file cannot be read as a workload, or a node works for its own number of
+            tokens only; the message is one line and names the node.
+    """
+    workload, reading = _unfused(source, cuts, name)
+    return with_selectors(fused(workload, _PATTERNS, reading))
+
+
+def read_unfused(source: str | Path | bytes, name: str | None = None) -> Workload:
+    """Reads a model with an operator for each node that is any work, called after the node.
+
+    Raises:
+        OnnxError: The file cannot be read as a workload.
+    """
+    return _unfused(source, (), name)[0]
+
+
+def _unfused(
+    source: str | Path | bytes, cuts: Sequence[Cut], name: str | None
+) -> tuple[Workload, Reading]:
     model, folder = load(source)
     if name is None:
         name = "model" if isinstance(source, bytes) else Path(source).name.split(".onnx")[0]
-    return _Reading(model, folder).workload(name)
+    reading = _Reading(model, folder, {cut.after: cut for cut in cuts})
+    return reading.workload(name), Reading(labels=reading.labels, crooked=reading.crooked)
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +94,7 @@ class _Reading:
     """The state of reading one model; used once.
 
     Attributes:
+        cuts: Operator -> the cut behind it.
         names: Those that are taken.
         makers: Tensor -> the operator that made it and whose only reader will read it.
         aliases: Tensor -> the tensor that it hands on.
@@ -68,6 +105,7 @@ class _Reading:
 
     model: onnx.ModelProto
     folder: Path | None
+    cuts: Mapping[str, Cut]
     ledger: Ledger = field(default_factory=Ledger)
     tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     operators: dict[str, Operator] = field(default_factory=dict[str, Operator])
@@ -98,10 +136,11 @@ class _Reading:
         for entry in self.model.opset_import:
             self.versions["" if entry.domain == "ai.onnx" else entry.domain] = entry.version
         self.names.update(input_name for input_name, _ in inputs)
+        self.names.update(cut.symbol for cut in self.cuts.values())
         self._read_all(graph.node)
         outputs = [self._source(output.name, "the graph's output") for output in graph.output]
         shape = inputs[0][1] if inputs else ()
-        workload = Workload(
+        return Workload(
             name=name,
             operators=tuple(self.operators.values()),
             inputs=inputs,
@@ -113,8 +152,6 @@ class _Reading:
             images=shape[0] if len(shape) > 1 else 1,
             notes=tuple(self.notes),
         )
-        reading = Reading(labels=self.labels, crooked=self.crooked)
-        return with_selectors(fused(workload, _PATTERNS, reading))
 
     def _input(self, proto: onnx.ValueInfoProto) -> tuple[str, Shape]:
         kind = proto.type.tensor_type
@@ -144,7 +181,9 @@ class _Reading:
         if node.op_type == "If" and not node.domain and (chosen := node.known(0)):
             self._read_branch(proto, name, bool(chosen[0]))
             return
-        result = _settled(node, self._result(node, proto))
+        if self.cuts:
+            node = self._adapted(node)
+        result = settled(node, self._result(node, proto))
         for i, output in enumerate(proto.output):
             self.tensors[output] = result.outputs[i if i < len(result.outputs) else 0]
         first = proto.output[0] if proto.output else ""
@@ -170,6 +209,27 @@ class _Reading:
             self.crooked.add(name)
         if result.note:
             self.notes.append(result.note)
+        if name in self.cuts:
+            self._cut(self.cuts[name], first)
+
+    def _cut(self, cut: Cut, tensor: str) -> None:
+        """Gives everything that reads `tensor` another number of tokens."""
+        whole = self.tensors[tensor]
+        self.ledger.symbols[cut.symbol] = Symbol(name=cut.symbol, lower=cut.least, upper=cut.fixed)
+        shape = tuple(
+            symbol(cut.symbol) if axis == cut.axis else size
+            for axis, size in enumerate(whole.shape)
+        )
+        self.operators[cut.symbol] = Movement(
+            name=cut.symbol, operands=(whole.operand,), shape=shape, function="cut"
+        )
+        self.tensors[tensor] = replace(whole, shape=shape, sources=(cut.symbol,))
+        self.makers.pop(tensor, None)
+
+    def _adapted(self, node: Node) -> Node:
+        fixed = {cut.symbol: cut.fixed for cut in self.cuts.values()}
+        least = min(cut.least for cut in self.cuts.values())
+        return adapted(node, fixed, least, node.op_type in RULES.get(node.domain, {}))
 
     def _read_branch(self, proto: onnx.NodeProto, name: str, chosen: bool) -> None:
         """Reads the branch of an `If` that is known to be taken in place of the `If`."""
@@ -232,33 +292,6 @@ class _Reading:
         return unknown(
             node, shapes, [self.tensors[n] for n in captured(proto) if n in self.tensors]
         )
-
-
-def _settled(node: Node, result: Result) -> Result:
-    """The result with its contents, and free if it depends on parameters or sizes only."""
-    outputs = result.outputs
-    values = contents(node)
-    if values is not None and outputs and values.size == outputs[0].elements:
-        shape = tuple(node.static(size) for size in outputs[0].shape)
-        outputs = (replace(outputs[0], values=values.reshape(shape)), *outputs[1:])
-    read = result.operator.operands if result.operator else ()
-    active = any(t.sources for t in node.present) or any(operand.sources for operand in read)
-    if active or node.op_type in _ALWAYS_WORK:
-        return replace(result, outputs=outputs)
-    trained = node.trained()
-    sized = any(tensor.sized for tensor in node.present)
-    folded = tuple(
-        replace(
-            tensor,
-            sources=(),
-            distinct=None,
-            sized=sized,
-            trained=min(trained, tensor.elements) if isinstance(tensor.elements, int) else trained,
-        )
-        for tensor in outputs
-    )
-    reason = "shape arithmetic" if sized else "computed once, ahead of time"
-    return free(result.reason if node.op_type == "Constant" else reason, *folded)
 
 
 def _shown(tensor: Tensor | None) -> str:

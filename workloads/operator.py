@@ -9,11 +9,11 @@ models does; softmax, norms and elementwise work has its own measure (`elements`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Self
 
-from .extent import Extent, Number, Size, evaluate, product
+from .extent import Extent, Number, Size, evaluate, product, substituted
 
 __all__ = [
     "Attention",
@@ -83,21 +83,28 @@ class Operator:
         Raises:
             UnboundSymbolError: A symbol has no value in `binding`.
         """
-        bound: dict[str, Any] = {
-            field.name: _bound(getattr(self, field.name), binding) for field in fields(self)
+        return self._with_sizes(lambda size: evaluate(size, binding))
+
+    def substituted(self, by: Mapping[str, Size]) -> Self:
+        """The same operator with some symbols replaced by other sizes."""
+        return self._with_sizes(lambda size: substituted(size, by))
+
+    def _with_sizes(self, change: Callable[[Size], Any]) -> Self:
+        changed: dict[str, Any] = {
+            field.name: _changed(getattr(self, field.name), change) for field in fields(self)
         }
-        return replace(self, **bound)
+        return replace(self, **changed)
 
 
-def _bound(value: Any, binding: Mapping[str, Number]) -> Any:
+def _changed(value: Any, change: Callable[[Size], Any]) -> Any:
     match value:
         case Operand():
-            return replace(value, elements=evaluate(value.elements, binding))
+            return replace(value, elements=change(value.elements))
         case tuple():
             items: tuple[Any, ...] = value  # pyright: ignore[reportUnknownVariableType]
-            return tuple(_bound(item, binding) for item in items)
+            return tuple(_changed(item, change) for item in items)
         case Extent():
-            return evaluate(value, binding)
+            return change(value)
         case _:
             return value
 

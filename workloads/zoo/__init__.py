@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from ..graph import Workload
 
-__all__ = ["UnknownModelError", "describe", "load", "names"]
+__all__ = ["UnknownModelError", "content", "describe", "load", "names"]
 
 
 class UnknownModelError(LookupError):
@@ -79,9 +79,17 @@ def load(name: str) -> Workload:
     """
     from ..onnx_reader import read  # onnx takes longer to import than everything else here
 
-    model = _model(name)
-    content = resources.files(__name__).joinpath(f"graphs/{name}.onnx.gz").read_bytes()
-    return read(content, name).with_defaults(model.defaults)
+    return read(content(name), name).with_defaults(_model(name).defaults)
+
+
+def content(name: str) -> bytes:
+    """The graph of a model as it is shipped: a compressed ONNX file without weights.
+
+    Raises:
+        UnknownModelError: There is no such model.
+    """
+    _model(name)
+    return resources.files(__name__).joinpath(f"graphs/{name}.onnx.gz").read_bytes()
 
 
 def _model(name: str) -> _Model:

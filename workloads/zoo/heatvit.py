@@ -12,8 +12,10 @@ from .building import Builder, Value, side_by_side
 __all__ = ["select"]
 
 
-def select(build: Builder, number: int, x: Value, heads: int, kept: Size) -> tuple[Value, Value]:
-    """Prunes the tokens `x` `(1, 1 + n, embed)`.
+def select(
+    build: Builder, number: int, x: Value, heads: int, kept: Size, spared: int = 1
+) -> tuple[Value, Value]:
+    """Prunes the tokens `x` `(1, spared + n, embed)`.
 
     Args:
         build: Where the operators go.
@@ -21,14 +23,15 @@ def select(build: Builder, number: int, x: Value, heads: int, kept: Size) -> tup
         x: CLS, the patches and, after the first selector, the package token.
         heads: Attention heads of the model.
         kept: How many patches stay.
+        spared: Tokens before the patches, which are neither scored nor pruned: 1 is CLS.
 
     Returns:
-        The kept tokens `(1, kept + 2, embed)`: CLS, patches and package; and their count.
+        The kept tokens `(1, spared + kept + 1, embed)`: CLS, patches and package; and their count.
     """
     path = f"selectors.{number}"
     build.selector = True
     _, tokens, embed = x.shape
-    scored = tokens - 1
+    scored = tokens - spared
     patches = scored - 1 if number else scored
     candidates = x.part(1, scored, embed)
     score = _scores(build, path, candidates, heads)
@@ -56,7 +59,8 @@ def select(build: Builder, number: int, x: Value, heads: int, kept: Size) -> tup
     )
     count = build.reduce(f"{path}/ReduceSum_5", "reducesum", keep)
     build.selector = False
-    return side_by_side((1, kept + 2, embed), x.part(1, 1, embed), moved, package), count
+    first = (x.part(1, spared, embed),) if spared else ()
+    return side_by_side((1, spared + kept + 1, embed), *first, moved, package), count
 
 
 def _scores(build: Builder, path: str, x: Value, heads: int) -> Value:

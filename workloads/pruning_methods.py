@@ -1,0 +1,271 @@
+"""What each way of pruning does at one place: the operators it adds and the tokens that it leaves.
+
+`heatvit` is told where its module is: `zoo/torch_selector.py`.  `topk` is DynamicViT's: Rao et al.,
+"DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification", NeurIPS 2021.
+`tome` is token merging: Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+from .extent import Size, ceil_div
+from .operator import MatMul, Movement, Operand, Softmax, TokenSelection
+from .pruning_blocks import PruningError
+from .zoo.building import Builder, Value, side_by_side
+from .zoo.heatvit import select
+
+__all__ = ["METHODS", "Left", "Method", "Place"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where tokens are pruned.
+
+    Attributes:
+        number: How many places came before.
+        tokens: `(images, tokens, width)`, patches last.
+        spared: Tokens before the patches, which stay.
+        kept: Patches that stay.
+        heads: Attention heads.
+        keys: The keys of the attention just before; None if there is none.
+        sizes: How many tokens each token is merged of, `(images, tokens, 1)`; None if one.
+    """
+
+    number: int
+    tokens: Value
+    spared: int
+    kept: Size
+    heads: int
+    keys: Operand | None = None
+    sizes: Value | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What a place leaves.
+
+    Attributes:
+        tokens: Those that stay.
+        counts: Operators that make further outputs of the graph: the number of kept patches.
+        sizes: How many tokens each token is merged of.
+        mask: What later attention adds to its scores.
+    """
+
+    tokens: Value
+    counts: tuple[str, ...] = ()
+    sizes: Value | None = None
+    mask: Operand | None = None
+
+
+_Prune: TypeAlias = Callable[[Builder, Place], Left]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A way of pruning.
+
+    Attributes:
+        where: `before` a block, or `between` its attention and its MLP.
+        packed: Tokens that it leaves besides the kept patches and those that are spared.
+        data_dependent: True if the image decides how many stay, so that a run takes one image.
+        halves: True if no place can remove more than half of the patches.
+        prune: Appends what it does.
+    """
+
+    where: Literal["before", "between"]
+    prune: _Prune
+    packed: int = 0
+    data_dependent: bool = False
+    halves: bool = False
+
+
+def _heatvit(build: Builder, place: Place) -> Left:
+    """HeatViT: the patches that a classifier scores above 0.5, the others as a package token."""
+    width = place.tokens.shape[-1] // place.heads
+    if place.heads < 2 or not isinstance(width, int) or width < 4:
+        raise PruningError(
+            f"heatvit needs 2 heads of width 4 or more, and this model has {place.heads} of {width}"
+        )
+    tokens, count = select(build, place.number, place.tokens, place.heads, place.kept, place.spared)
+    return Left(tokens=tokens, counts=count.sources)
+
+
+def _topk(build: Builder, place: Place) -> Left:
+    """DynamicViT: a predictor scores the patches, and the best of a fixed number stay.
+
+    With `d` the width: LayerNorm, `d -> d`, GELU; one half is local, the mean of the other over the
+    patches is global; both, side by side, go through `d -> d/2 -> d/4 -> 2` with GELUs between and
+    a log-softmax behind.  MACs for each patch: `d d + d d/2 + d/2 d/4 + 2 d/4`.  The product with
+    the policy that trains it is left out: of the patches that are still there it is 1.
+    """
+    path = f"selectors.{place.number}"
+    images, tokens, width = place.tokens.shape
+    patches = tokens - place.spared
+    half, quarter = width // 2, width // 4
+    if not isinstance(half, int) or not isinstance(quarter, int) or not quarter:
+        raise PruningError(f"topk needs tokens of a known width of 4 or more, got {width}")
+    normed = build.layer_norm(
+        f"{path}.in_conv.0/LayerNormalization", place.tokens.part(images, patches, width)
+    )
+    hidden = build.linear(f"{path}.in_conv.1/MatMul", normed, half * 2)
+    hidden = build.elementwise(f"{path}.in_conv.2/Gelu", "gelu", hidden)
+    everywhere = build.reduce(
+        f"{path}/ReduceMean", "reducemean", hidden.part(images, patches, half), images, 1, half
+    )
+    hidden = side_by_side(
+        (images, patches, 2 * half), hidden.part(images, patches, half), everywhere
+    )
+    for index, size in ((0, half), (2, quarter)):
+        hidden = build.linear(f"{path}.out_conv.{index}/MatMul", hidden, size)
+        hidden = build.elementwise(f"{path}.out_conv.{index + 1}/Gelu", "gelu", hidden)
+    logits = build.linear(f"{path}.out_conv.4/MatMul", hidden, 2)
+    scores = build.append(
+        Softmax(
+            name=f"{path}.out_conv.5/LogSoftmax",
+            operands=(logits.operand,),
+            shape=logits.shape,
+            rows=images * patches,
+            row_length=2,
+        )
+    )
+    chosen = build.append(
+        TokenSelection(
+            name=f"{path}/TopK",
+            operands=(scores.part(images, patches).operand,),
+            shape=(images, place.kept),
+            function="topk",
+            candidates=images * patches,
+            kept=images * place.kept,
+            data_dependent=False,
+        )
+    )
+    moved = _gather(build, f"{path}/Gather", place.tokens, chosen, place.kept)
+    return Left(tokens=_joined(place, place.tokens.part(images, place.spared, width), moved))
+
+
+def _tome(build: Builder, place: Place) -> Left:
+    """ToMe: tokens at even places merge into the most similar one at an odd place.
+
+    Keys, averaged over the heads, tell what is similar; the `r` best pairs are merged to their
+    mean, weighted by how many tokens each stands for.  From then on attention adds the logarithm of
+    that number to its scores.  Left out: marking CLS as unlike all others, and sorting the
+    unmerged tokens back into their order.
+    """
+    path = f"merging.{place.number}"
+    images, tokens, _ = place.tokens.shape
+    from_count, to_count = ceil_div(tokens, 2), tokens // 2
+    merged = tokens - place.spared - place.kept
+    order, partner = _matched(build, path, place, from_count, to_count)
+    unmerged = from_count - merged
+
+    def merge(kind: str, x: Value) -> Value:
+        stay = _gather(build, f"{path}{kind}/Gather", x, order, unmerged)
+        move = _gather(build, f"{path}{kind}/Gather_2", x, order, merged)
+        target = x.part(images, to_count, x.shape[-1])
+        summed = build.append(
+            Movement(
+                name=f"{path}{kind}/ScatterElements",
+                operands=tuple(v.operand for v in (target, move, partner) if v.sources),
+                shape=target.shape,
+                function="scatterelements",
+            )
+        )
+        return _joined(place, stay, summed)
+
+    x = place.tokens
+    if place.sizes is not None:
+        x = build.elementwise(f"{path}/Mul", "mul", x, place.sizes)
+    total = merge("", x)
+    ones = Value((), (images, tokens, 1), 0)  # nothing was merged before: there is nothing to read
+    sizes = merge(".size", place.sizes or ones)
+    mean = build.elementwise(f"{path}/Div_2", "div", total, sizes)
+    mask = build.elementwise(f"{path}/Log", "log", sizes)
+    return Left(tokens=mean, sizes=sizes, mask=mask.operand)
+
+
+def _matched(
+    build: Builder, path: str, place: Place, from_count: Size, to_count: Size
+) -> tuple[Value, Value]:
+    """The tokens in the order in which they merge best, and the partners of those that merge."""
+    if place.keys is None:
+        raise PruningError("tome compares keys, and finds no attention that has them")
+    images, tokens, _ = place.tokens.shape
+    width = place.keys.elements // (images * place.heads * tokens)
+    keys = Value(place.keys.sources, (images, place.heads, tokens, width), place.keys.elements)
+    metric = build.reduce(f"{path}/ReduceMean", "reducemean", keys, images, tokens, width)
+    length = build.reduce(f"{path}/ReduceL2", "reducel2", metric, images, tokens, 1)
+    unit = build.elementwise(f"{path}/Div", "div", metric, length)
+    scores = build.append(
+        MatMul(
+            name=f"{path}/MatMul",
+            operands=(
+                unit.part(images, from_count, width).operand,
+                unit.part(images, to_count, width).operand,
+            ),
+            shape=(images, from_count, to_count),
+            copies=images,
+            m=from_count,
+            k=width,
+            n=to_count,
+            weights=0,
+        )
+    )
+    best = build.reduce(f"{path}/Max", "max", scores, images, from_count, 2)  # which, and how much
+    merged = tokens - place.spared - place.kept
+    order = build.append(
+        TokenSelection(
+            name=f"{path}/TopK",
+            operands=(best.part(images, from_count).operand,),
+            shape=(images, from_count),
+            function="topk",
+            candidates=images * from_count,
+            kept=images * (from_count - merged),
+            data_dependent=False,
+        )
+    )
+    partner = build.append(
+        Movement(
+            name=f"{path}/Gather_3",
+            operands=(best.part(images, merged).operand, order.part(images, merged).operand),
+            shape=(images, merged),
+            function="gather",
+        )
+    )
+    return order, partner
+
+
+def _gather(build: Builder, name: str, x: Value, which: Value, count: Size) -> Value:
+    """`count` of the tokens `x` `(images, tokens, width)`."""
+    images, _, width = x.shape
+    rows = x.part(images, count, width)
+    if not x.sources:
+        return Value((), rows.shape, 0)
+    return build.append(
+        Movement(
+            name=name,
+            operands=(rows.operand, which.part(images, count).operand),
+            shape=(images, count, width),
+            function="gather",
+        )
+    )
+
+
+def _joined(place: Place, *values: Value) -> Value:
+    """The tokens that a place leaves, one after the other; parts without any are left out."""
+    images, _, width = values[0].shape
+    shape = (images, place.spared + place.kept, width)
+    return side_by_side(shape, *(value for value in values if value.shape[1] != 0))
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "heatvit": Method(where="before", prune=_heatvit, packed=1, data_dependent=True),
+        "topk": Method(where="before", prune=_topk),
+        "tome": Method(where="between", prune=_tome, halves=True),
+    }
+)
+"""The ways of pruning, by name."""
