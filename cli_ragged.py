@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .cli_inputs import bindings, find_workload, input_files
-from .cli_options import WORKLOAD, Bind, Format, Json, On, Tokens
+from .cli_inputs import bindings, input_files, pruned_workload
+from .cli_options import WORKLOAD, Bind, Format, Json, Keep, On, Prune, Tokens
 
 __all__ = ["ragged"]
 
@@ -26,6 +26,8 @@ def ragged(
     buckets: Annotated[
         int, typer.Option("--buckets", metavar="N", min=1, help="Sizes that `bucket` has ready.")
     ] = 4,
+    prune: Prune = None,
+    keep: Keep = None,
     bind: Bind = None,
     format: Format = None,
     json: Json = None,
@@ -46,7 +48,8 @@ def ragged(
 
     outputs = Outputs(json=json, inputs=input_files(workload, on, tokens))
     chosen = POLICIES if policies is None else tuple(policy(n) for n in policies.split(","))
-    model, machine, given = find_workload(workload), load_machine(on), bindings(bind or [])
+    model, machine = pruned_workload(workload, prune, keep), load_machine(on)
+    given = bindings(bind or [])
     patches = patches_of(model, given)
     fitted = trace(tokens, patches).fitted(patches)
     with steps(len(chosen), outputs.console) as step:

@@ -175,6 +175,15 @@ def test_ragged_prints_every_policy_and_writes_it(tilewise: Run, tmp_path: Path)
     assert "of 196 patches stay 109.0, 63.0, 29.3 on average" in out
 
 
+def test_ragged_prunes_a_model_that_has_no_selectors(tilewise: Run) -> None:
+    options = ("--on", "edge-128x128", "--tokens", "spvit-deit-small", "--policies", "exact")
+    prune = ("--prune", "heatvit@4,7,10", "--keep", "0.7,0.5,0.35")
+    code, out, _ = tilewise("ragged", "deit-small", *prune, *options, "--json", "-")
+    again, same, _ = tilewise("ragged", "heatvit-deit-small", *options, "--json", "-")
+    assert (code, again) == (0, 0)
+    assert json.loads(out)["policies"] == json.loads(same)["policies"]
+
+
 def test_ragged_runs_some_policies_on_a_trace_of_another_size(tilewise: Run) -> None:
     code, out, err = tilewise(
         "ragged", "heatvit-digits16", "--on", "edge-32x32", "--tokens", "dynamicvit-deit-small",
