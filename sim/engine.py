@@ -47,14 +47,17 @@ def run(program: Program, machine: Accelerator, *, jump: bool = True) -> Spans:
 def run_part(
     program: Program, machine: Accelerator, start: Start, stop: int | None
 ) -> tuple[Spans, Start | None]:
-    """Run from `start` to the first start that is known at kernel `stop` or later.
+    """Run from `start` until kernel `stop`, or one behind it, begins with all before it over.
 
     Returns:
         What each unit did, and where that led to; None at the end of the program.
 
     Raises:
-        ValueError: The machine's DRAM does not serve in the order of the program.
+        ValueError: The machine's DRAM does not serve in the order of the program, or `stop` is not
+            behind `start`.
     """
+    if stop is not None and stop <= start.kernel:
+        raise ValueError(f"stop: wanted a kernel behind {start.kernel}, got {stop}")
     if machine.dram.order != "program":
         raise ValueError(f"dram.order: only the program's can be cut, got {machine.dram.order!r}")
     return _run(program, machine, start, stop, jump=True)
@@ -66,12 +69,12 @@ def _run(
     after = waits_for(program)
     record = Record()
     memory = Memory(program, after)
-    begin, here = start, start
+    here = start
     while True:
-        while jump and not _is_past(begin, here, stop) and (known := memory.next(here)):
+        while jump and not _is_past(here, stop) and (known := memory.next(here)):
             here, stretch = known
             record.append(stretch)
-        if _is_past(begin, here, stop):
+        if _is_past(here, stop):
             return record.spans(), here
         leg = _Leg(program, after, machine, record, memory if jump else None, here, stop)
         reached = leg.end()
@@ -80,8 +83,8 @@ def _run(
         here = reached
 
 
-def _is_past(begin: Start, here: Start, stop: int | None) -> bool:
-    return stop is not None and here.kernel >= stop and here.kernel > begin.kernel
+def _is_past(here: Start, stop: int | None) -> bool:
+    return stop is not None and here.kernel >= stop
 
 
 class _Reached(Exception):  # noqa: N818, it is none
@@ -101,7 +104,6 @@ class _Leg:
         start: Start,
         stop: int | None,
     ) -> None:
-        self.begin = start
         self.stop = stop
         self.record = record
         self.memory = memory
@@ -139,7 +141,7 @@ class _Leg:
             memory.learn(self.start, here, ahead, units.traffic.ended, stretch)
             self.record.append(stretch)
             self.start, self.mark = here, self.record.mark
-            if _is_past(self.begin, here, self.stop) or memory.next(here):
+            if _is_past(here, self.stop) or memory.next(here):
                 raise _Reached(here)
 
     def _iterate(self, flight: Flight) -> None:

@@ -32,11 +32,12 @@ from .lower import Lowered, Plan, assembled, lower_kernels
 from .program import Node, Program, Tile, tiles, total
 from .replay import Start, State
 from .spans import Spans
+from .traffic import UNDER_WAY
 from .waterfall import STEPS, add_losses
 
 __all__ = ["Part", "Row", "Sections"]
 
-_AHEAD = 40  # tiles behind a section that its program holds: more than can be under way
+_AHEAD = UNDER_WAY + 1  # tiles behind a section that its program holds: more than can be seen
 
 _SMALL = 16  # operators that make a section of their own
 

@@ -11,10 +11,10 @@ import simpy
 from .flight import Flight, Step, steps
 from .program import Program
 
-__all__ = ["Queue", "Traffic"]
+__all__ = ["UNDER_WAY", "Queue", "Traffic"]
 
-# Tiles that may be begun and not over; assumed: 256 ran no faster where it was tried.
-_UNDER_WAY = 32
+UNDER_WAY = 32
+"""Tiles that may be begun and not over; assumed: 256 ran no faster where it was tried."""
 
 Queue: TypeAlias = Iterator[Flight | None]
 """A unit's tiles in program order; None while too many are under way to begin another."""
@@ -63,7 +63,7 @@ class Traffic:
         while True:
             if queue:
                 yield queue.popleft()
-            elif len(self.air) >= _UNDER_WAY:
+            elif len(self.air) >= UNDER_WAY:
                 yield None
             elif next(self._flights, None) is None:
                 self.ended = True

@@ -1,9 +1,7 @@
 """What is exported computes what torch computes, whatever is pruned."""
 
 import copy
-import importlib
 import itertools
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from optional import needed
 
 from tilewise.workloads import onnx_export
 from tilewise.workloads.extent import evaluate
@@ -36,16 +35,6 @@ UNET = dict(torch_unet.SD15_UNET) | {
     "cross_attention_dim": 12,
     "attention_head_dim": 2,
 }
-
-
-def needed(module: str) -> Any:
-    """Imports an optional module, or skips, or fails where the extras are required."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if os.environ.get("TILEWISE_REQUIRE_EXTRAS") == "1":
-            pytest.fail(f"TILEWISE_REQUIRE_EXTRAS is 1, but {error}")
-        pytest.skip(f"needs the export extra: {error}")
 
 
 def run(model: onnx.ModelProto, **inputs: Array) -> dict[str, NDArray[Any]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import io
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optional import needed
 
 from tilewise.workloads.graph import Workload
 from tilewise.workloads.onnx_reader import read
@@ -21,16 +20,6 @@ from tilewise.workloads.zoo.vit import vit
 pytestmark = pytest.mark.export
 
 TINY = VitConfig(image=32, patch=8, depth=2, embed=48, heads=3, classes=10)
-
-
-def needed(module: str) -> Any:
-    """Imports an optional module, or skips, or fails where the extras are required."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if os.environ.get("TILEWISE_REQUIRE_EXTRAS") == "1":
-            pytest.fail(f"TILEWISE_REQUIRE_EXTRAS is 1, but {error}")
-        pytest.skip(f"needs the export extra: {error}")
 
 
 def exported(config: VitConfig, opset: int) -> Workload:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import io
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optional import needed
 
 from tilewise.workloads import pruned, read
 from tilewise.workloads.extent import known
@@ -23,16 +22,6 @@ pytestmark = pytest.mark.export
 DEIT = VitConfig()
 TINY = VitConfig(image=48, patch=8, depth=4, embed=48, heads=3, classes=10)
 EXPORTERS = [(True, 18), (True, 23), (False, 17)]
-
-
-def needed(module: str) -> Any:
-    """Imports an optional module, or skips, or fails where the extras are required."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if os.environ.get("TILEWISE_REQUIRE_EXTRAS") == "1":
-            pytest.fail(f"TILEWISE_REQUIRE_EXTRAS is 1, but {error}")
-        pytest.skip(f"needs the export extra: {error}")
 
 
 def static(module: Any, side: int, *, dynamo: bool, opset: int, images: int = 1) -> bytes:

@@ -159,8 +159,12 @@ def test_gating_saves_energy_and_no_time(ran: RaggedRun) -> None:
     assert gate.energy_j < mask.energy_j
 
 
-def test_what_is_not_padded_computes_only_what_is_kept(ran: RaggedRun) -> None:
-    for name in ("exact", "pack", "respecialise", "top-k", "dense"):
+def test_every_policy_computes_what_it_says_and_some_only_what_is_kept(ran: RaggedRun) -> None:
+    for one in ran.policies[1:]:
+        binding = {name: one.executed[:, i] for i, name in enumerate(kept_symbols(HEATVIT))}
+        assert one.macs == evaluate(HEATVIT.macs, binding).sum()
+    for name in ("exact", "pack", "respecialise"):
+        assert (by_name(ran, name).executed == ran.counts).all()
         assert by_name(ran, name).padding == 0
     padded = [by_name(ran, n).padding for n in ("pad-batch", "pad-max", "mask")]
     assert 0 < padded[0] <= padded[1] <= padded[2]

@@ -1,13 +1,12 @@
 """What is recorded is what torch counts; what cannot be recorded is said."""
 
-import importlib
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from optional import needed
 
 from tilewise.workloads.recording import record
 from tilewise.workloads.token_trace import TraceError
@@ -17,16 +16,6 @@ from tilewise.workloads.zoo.torch_vit import VitConfig
 pytestmark = pytest.mark.export
 
 TINY = VitConfig(image=32, patch=8, depth=3, embed=32, heads=2, classes=4, selectors=(2, 3))
-
-
-def needed(module: str) -> Any:
-    """Imports an optional module, or skips, or fails where the extras are required."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if os.environ.get("TILEWISE_REQUIRE_EXTRAS") == "1":
-            pytest.fail(f"TILEWISE_REQUIRE_EXTRAS is 1, but {error}")
-        pytest.skip(f"needs the export extra: {error}")
 
 
 def undecided(config: VitConfig) -> Any:

@@ -1,14 +1,13 @@
 """What is shipped is what is exported now: sizes without weights, and the MACs of the models."""
 
-import importlib
 import math
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
+from optional import needed
 
 from tilewise.workloads.extent import evaluate
 from tilewise.workloads.extent_text import parse
@@ -38,12 +37,7 @@ def shipped(name: str) -> onnx.ModelProto:
 def test_a_shipped_graph_is_what_is_generated_now(name: str, tmp_path: Path) -> None:
     version = ""
     for module in ("diffusers", "onnxscript", "torch"):
-        try:
-            version = importlib.import_module(module).__version__.partition("+")[0]
-        except ModuleNotFoundError as error:
-            if os.environ.get("TILEWISE_REQUIRE_EXTRAS") == "1":
-                pytest.fail(f"TILEWISE_REQUIRE_EXTRAS is 1, but {error}")
-            pytest.skip(f"needs the export extra: {error}")
+        version = needed(module).__version__.partition("+")[0]
     assert f"{name}: new" in generate.generate(name, tmp_path)
     now, then = load(tmp_path / f"{name}.onnx.gz")[0], shipped(name)
     assert Counter(n.op_type for n in now.graph.node) == Counter(n.op_type for n in then.graph.node)
