@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .arch import Accelerator, Gpu
     from .reports.figures import Rows, Width
     from .sim.policies import Policy
-    from .sim.ragged import RaggedRun
+    from .sim.ragged_result import RaggedRun
     from .workloads import Workload
 
 __all__ = ["figure"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..sim.ragged import PolicyRun, RaggedRun
+from ..sim.ragged_result import PolicyRun, RaggedRun
 from .figures import Width, beside, canvas, grid, headline, label, style, tex_table, time_unit
 from .style import BLACK, GREEN, LIGHT, ORANGE, SKY
 from .units import ratio

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ..sim.ragged import READY, SWITCH_S, PolicyRun, RaggedRun
+from ..sim.ragged import READY, SWITCH_S
+from ..sim.ragged_result import PolicyRun, RaggedRun
 from ..sim.waterfall import STEPS
 from .table import add_row, aligned
 from .units import percent, plain, quantity, ratio

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..sim.ragged import PolicyRun, RaggedRun
+from ..sim.ragged_result import PolicyRun, RaggedRun
 from ..sim.waterfall import STEPS
 from .figures import Width, beside, canvas, grid, headline, label, style
 from .style import BLACK, BLUE, DARK, GREEN, ORANGE, VERMILLION

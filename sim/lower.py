@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
 from ..arch import Accelerator
 from ..arch.formats import FormatError, bits
-from ..workloads.extent import known, product
+from ..workloads.extent import known
 from ..workloads.graph import Workload
 from ..workloads.operator import (
     Attention,
@@ -20,7 +20,6 @@ from ..workloads.operator import (
     Normalization,
     Operand,
     Operator,
-    Reduction,
     Softmax,
     TokenSelection,
 )
@@ -29,45 +28,15 @@ from .attention import AttentionMapping
 from .errors import MappingError
 from .fusion import Kernel, fuse
 from .gemm import GemmMapping
+from .plan import Plan, Tiling
 from .program import KernelProgram, Node, Program
 from .residency import Residency, producers, residency
+from .shapes import convolution, matmul, rows_and_elements
 
-__all__ = ["Lowered", "Plan", "assembled", "lower", "lower_kernels", "plan"]
+__all__ = ["Lowered", "assembled", "lower", "lower_kernels", "plan"]
 
-Tiling: TypeAlias = "GemmMapping | AttentionMapping"
 Lowered: TypeAlias = tuple[tuple[Node, ...], object]
 """A kernel's tiles, and its mapping."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What was decided for one binding of a workload, to be kept for others.
-
-    Attributes:
-        mappings: How each product and each attention was tiled, by the kernel's name.
-        resident: Names of the operators whose output stays in the input buffer.
-        live_bytes: What such outputs take while a kernel runs, by its name.
-    """
-
-    mappings: Mapping[str, Tiling]
-    resident: frozenset[str]
-    live_bytes: Mapping[str, int]
-
-    def places(self, kernels: Sequence[Kernel]) -> Residency:
-        """The same decisions for kernels that may be parts (`name#1`, `name#2`) of those."""
-        names = [kernel.tail.name for kernel in kernels]
-        return Residency(
-            resident=self.resident.union(n for n in names if _layer(n) in self.resident),
-            live_bytes=tuple(self.live_bytes[_layer(kernel.name)] for kernel in kernels),
-        )
-
-    def without_tiles(self) -> Plan:
-        """The same places, and tiles as are best for each shape."""
-        return Plan({}, self.resident, self.live_bytes)
-
-    def tiling(self, kernel: Kernel) -> Tiling | None:
-        """How a kernel is to be tiled."""
-        return self.mappings.get(_layer(kernel.name))
 
 
 def plan(workload: Workload, machine: Accelerator, format: str) -> Plan:
@@ -83,11 +52,6 @@ def plan(workload: Workload, machine: Accelerator, format: str) -> Plan:
     }
     live_bytes = zip((kernel.name for kernel in kernels), places.live_bytes, strict=True)
     return Plan(mappings, places.resident, dict(live_bytes))
-
-
-def _layer(name: str) -> str:
-    """What an operator is a part of, where images of several sizes run side by side."""
-    return name.partition("#")[0]
 
 
 def lower(
@@ -246,7 +210,7 @@ class _Lowering:
 
     def _gemm(self, lead: MatMul | Convolution) -> tuple[tuple[Node, ...], object]:
         behind = self._behind()
-        shape = _matmul(lead) if isinstance(lead, MatMul) else _convolution(lead)
+        shape = matmul(lead) if isinstance(lead, MatMul) else convolution(lead)
         trained = _loads_parameters(lead)
         outputs = known(lead.elements)
         product = gemm.Gemm(
@@ -300,7 +264,7 @@ class _Lowering:
         return attention.nodes(heads, mapping, self.machine, self.rate), mapping
 
     def _vector(self, lead: Operator) -> tuple[tuple[Node, ...], object]:
-        rows, passed = _vector_shape(lead)
+        rows, passed = rows_and_elements(lead)
         elements = known(self.kernel.tail.elements)
         if isinstance(lead, Elementwise):
             cost = self._elementwise(lead)
@@ -341,57 +305,3 @@ class _Behind(NamedTuple):
     passing: int
     once: int
     once_trained: int
-
-
-def _matmul(lead: MatMul) -> gemm.Shape:
-    copies = known(lead.copies)
-    groups = min(lead.weights, copies) if lead.weights else copies
-    return gemm.Shape(
-        groups=groups,
-        repeats=copies // groups,
-        m=known(lead.m),
-        k=known(lead.k),
-        n=known(lead.n),
-    )
-
-
-def _convolution(lead: Convolution) -> gemm.Shape:
-    in_size = tuple(known(size) for size in lead.in_size)
-    out_size = tuple(known(size) for size in lead.out_size)
-    taps = known(product(lead.kernel))
-    depth, width = lead.in_channels // lead.groups, lead.out_channels // lead.groups
-    if lead.transposed:  # each input position is spread over the taps, and overlaps are added
-        return gemm.Shape(
-            groups=lead.groups,
-            repeats=known(lead.batch),
-            m=known(product(in_size)),
-            k=depth,
-            n=width * taps,
-        )
-    window = gemm.Window(
-        in_size=in_size,
-        out_size=out_size,
-        kernel=tuple((k - 1) * d + 1 for k, d in zip(lead.kernel, lead.dilation, strict=True)),
-        stride=lead.stride,
-        taps=taps,
-    )
-    return gemm.Shape(
-        groups=lead.groups,
-        repeats=known(lead.batch),
-        m=known(product(out_size)),
-        k=depth * taps,
-        n=width,
-        window=window if taps > 1 or max(lead.stride) > 1 else None,
-    )
-
-
-def _vector_shape(lead: Operator) -> tuple[int, int]:
-    """Rows that the work may be cut into, and elements that the unit passes over."""
-    if isinstance(lead, Softmax | Normalization):
-        rows, length = known(lead.rows), known(lead.row_length)
-        return rows, rows * length
-    if isinstance(lead, Reduction):
-        return known(lead.elements), known(lead.reads)
-    if isinstance(lead, TokenSelection):
-        return known(lead.candidates), known(lead.candidates)
-    return known(lead.elements), known(lead.elements)

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +22,12 @@ from ..workloads.packing import side_by_side
 from ..workloads.unpruned import kept_symbols, patches_of, static, unpruned
 from .lower import plan
 from .policies import POLICIES, Counts, Policy, PolicyError, bucket_edges, executed
+from .ragged_result import PolicyRun, RaggedRun
 from .sections import Part, Row, Sections
 from .simulate import execute
-from .waterfall import STEPS, Step, by_step, waterfall
+from .waterfall import STEPS, by_step
 
-__all__ = ["PolicyRun", "RaggedRun", "run_policies"]
+__all__ = ["BUCKETS", "READY", "SWITCH_S", "run_policies"]
 
 BUCKETS = 4
 """Sizes at each selector that `bucket` has ready; assumed."""
@@ -37,90 +37,6 @@ READY = 16
 
 SWITCH_S = 10e-6
 """Seconds for which a machine loads another program; assumed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyRun:
-    """All images under one policy.
-
-    Attributes:
-        policy: Which.
-        executed: Patches kept as executed, `(images, selectors)`.
-        latency_s: Of each image, `(images,)`.
-        busy_s: Of all batches one after another.
-        energy_j: Of all images.
-        macs: Executed, selectors' included.
-        useful_macs: Of them those that are not spent on tokens that are masked or fill a shape.
-        steps: PE-cycles by cause (`waterfall.STEPS`).
-        switches: How often another program was loaded.
-        shapes: Distinct batches.
-    """
-
-    policy: Policy
-    executed: Counts = field(repr=False)
-    latency_s: NDArray[np.float64] = field(repr=False)
-    busy_s: float
-    energy_j: float
-    macs: int
-    useful_macs: int
-    steps: Mapping[str, Fraction]
-    switches: int
-    shapes: int
-
-    @property
-    def images(self) -> int:
-        """How many."""
-        return len(self.latency_s)
-
-    @property
-    def images_per_s(self) -> float:
-        """Throughput, batch after batch."""
-        return self.images / self.busy_s
-
-    @property
-    def energy_per_image_j(self) -> float:
-        """Joules."""
-        return self.energy_j / self.images
-
-    @property
-    def utilization(self) -> float:
-        """Useful part of all PE-cycles, selectors not counted."""
-        return float(self.steps["useful"] / sum(self.steps.values(), Fraction(0)))
-
-    @property
-    def padding(self) -> float:
-        """Part of the MACs that is spent on tokens nobody keeps."""
-        return 1 - self.useful_macs / self.macs
-
-    def percentile_s(self, percent: float) -> float:
-        """A percentile of the images' latencies."""
-        return float(np.percentile(self.latency_s, percent))
-
-
-@dataclass(frozen=True, kw_only=True)
-class RaggedRun:
-    """Policies beside each other; the first is `dense`."""
-
-    workload: str
-    machine: str
-    format: str
-    batch: int
-    patches: int
-    counts: Counts = field(repr=False)
-    policies: tuple[PolicyRun, ...]
-
-    @cached_property
-    def base(self) -> PolicyRun:
-        """The run without pruning."""
-        return next(run for run in self.policies if run.policy.shape == "dense")
-
-    def speedup(self, run: PolicyRun) -> float:
-        """Throughput over that of the run without pruning."""
-        return self.base.busy_s / run.busy_s
-
-    def waterfall(self, run: PolicyRun) -> tuple[Step, ...]:
-        """From the promise of the MACs to the speed-up in PE-cycles."""
-        return waterfall(self.base.steps, run.steps)
 
 
 def run_policies(

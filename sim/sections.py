@@ -28,7 +28,8 @@ from .energy import kernel_energy
 from .engine import run_part
 from .fusion import Kernel, fuse
 from .losses import account_part
-from .lower import Lowered, Plan, assembled, lower_kernels
+from .lower import Lowered, assembled, lower_kernels
+from .plan import Plan
 from .program import Node, Program, Tile, tiles, total
 from .replay import Start, State
 from .spans import Spans

@@ -15,7 +15,8 @@ from ..workloads.graph import BindingError, Workload
 from .energy import kernel_energy
 from .engine import run
 from .losses import account, window_ends
-from .lower import Plan, lower
+from .lower import lower
+from .plan import Plan
 from .program import Program, total
 from .result import KernelResult, Result
 from .roofline import run_kernels

@@ -29,7 +29,8 @@ from tilewise.reports.sparsity import (
 )
 from tilewise.reports.waterfall import waterfall_figure, waterfall_notes, waterfall_rows
 from tilewise.sim.cliff import Staircase, staircase
-from tilewise.sim.ragged import RaggedRun, run_policies
+from tilewise.sim.ragged import run_policies
+from tilewise.sim.ragged_result import RaggedRun
 from tilewise.sim.sparsity import Sparsity, sparsity
 from tilewise.workloads.graph import Workload
 from tilewise.workloads.tokens import TokenTrace, write_trace

@@ -12,7 +12,8 @@ from tilewise.arch import Accelerator, load_machine
 from tilewise.sim.lower import lower, plan
 from tilewise.sim.policies import POLICIES, PolicyError, bucket_edges, executed, policy
 from tilewise.sim.program import total
-from tilewise.sim.ragged import PolicyRun, RaggedRun, run_policies
+from tilewise.sim.ragged import run_policies
+from tilewise.sim.ragged_result import PolicyRun, RaggedRun
 from tilewise.sim.sections import Sections
 from tilewise.sim.simulate import execute, simulate
 from tilewise.sim.waterfall import STEPS, by_step
