@@ -71,9 +71,6 @@ app = typer.Typer(
 )
 
 app.add_typer(explain, name="explain")
-app.command()(ragged)
-app.command()(advise)
-app.command()(figure)
 
 _DEMO_WORKLOADS = ("deit-small", "heatvit-deit-small", "sd15-unet")
 _DEMO_MACHINES = ("edge-32x32", "edge-128x128", "a100-80gb")
@@ -204,6 +201,11 @@ def compare(
         "results": [result.as_dict() for result in results],
     }
     outputs.write([comparison], values)
+
+
+app.command()(ragged)
+app.command()(advise)
+app.command()(figure)
 
 
 @app.command()

@@ -48,7 +48,7 @@ SHAPES: dict[tuple[int, int], tuple[Gemm, ...]] = {
     (64, 32): (Gemm(197, 384, 64), Gemm(129, 65, 33)),
     (128, 128): (Gemm(197, 384, 384), Gemm(138, 64, 138), Gemm(129, 128, 127), Gemm(1, 384, 384)),
 }
-"""The products by rows and columns of the array; those of 197, 138 and 70 tokens are of DeiT-S."""
+"""The products by rows and columns of the array; of DeiT-S's sizes and odd ones."""
 
 CONFIG = """\
 [general]
