@@ -14,10 +14,10 @@ demo: .venv/demo ## set up, run the main job on the shipped graphs, write tilewi
 	.venv/bin/tilewise demo --html tilewise-demo.html
 
 test: .venv/tested ## set up and run the tests
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -n auto -m "not slow"
 
 test-all: .venv/tested ## the tests that take long too
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto
 
 check: lint types layers test ## style, types, layers and tests
 
