@@ -15,8 +15,9 @@ import simpy
 
 from .dma_queue import Action
 from .flight import Flight, Load
+from .moment import Process
 from .spans import UNITS
-from .units import Process, Units
+from .units import Units
 
 __all__ = ["ContendingUnits"]
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 import simpy
 
+from .moment import Moment
 from .program import Loop, Node, Tile
 from .steady import Frame
 
@@ -24,23 +25,35 @@ class Step(NamedTuple):
 
 
 class Load:
-    """What is loaded for a tile: its size, and when it is there (None before it begins)."""
+    """What is loaded for a tile: its size, and when it is there, known from its beginning on."""
 
-    __slots__ = ("descriptors", "size_bytes", "there", "there_at")
+    __slots__ = ("descriptors", "size_bytes", "there")
 
     def __init__(self, env: simpy.Environment, size_bytes: int, descriptors: int) -> None:
         self.size_bytes = size_bytes
         self.descriptors = descriptors
-        self.there = simpy.Event(env)
-        self.there_at: int | None = None
+        self.there = Moment(env)
 
 
 class Flight:
-    """A tile on its way through the units, with the events at which they hand it on."""
+    """A tile on its way through the units, with the moments at which they hand it on.
+
+    Attributes:
+        kernel: To which it belongs.
+        number: In the order in which tiles are begun.
+        first, last: Of its kernel.
+        opens: Iterations that begin with it.
+        weights, inputs: What is loaded for it.
+        result: Its last sum has left the array; known from the array's start on.
+        finished: The vector unit is done with it; known from that unit's start on.
+        stored_at: When its store leaves the bus; None before that begins.
+        started: Whether the first unit has begun to work on it.
+        over: Whether nobody will any more.
+    """
 
     __slots__ = (
         "finished", "first", "inputs", "kernel", "last", "number", "opens", "over", "result",
-        "result_at", "started", "stored_at", "tile", "vector_at", "weights",
+        "started", "stored_at", "tile", "weights",
     )  # fmt: skip
 
     def __init__(self, env: simpy.Environment, kernel: int, step: Step, number: int, last: bool):
@@ -55,11 +68,8 @@ class Flight:
             Load(env, tile.weight_bytes, tile.weight_loads) if tile.weight_bytes else None
         )
         self.inputs = Load(env, tile.input_bytes, tile.input_loads) if tile.input_bytes else None
-        self.result = simpy.Event(env) if tile.work and tile.vector_cycles is not None else None
-        self.finished = simpy.Event(env)  # the vector unit is done with it
-        # When what has begun will be there, for comparing states; None before it begins.
-        self.result_at: int | None = None
-        self.vector_at: int | None = None
+        self.result = Moment(env)
+        self.finished = Moment(env)
         self.stored_at: int | None = None
         self.started = False
         self.over = False
@@ -71,17 +81,14 @@ class Flight:
 
     def loading(self, now: int) -> tuple[int, int]:
         """When its weights and its inputs will be there, as seen from `now`; -1: not begun."""
-        weights, inputs = (_seen(load.there_at if load else None, now) for load in self.loads)
+        weights, inputs = (load.there.left(now) if load else -1 for load in self.loads)
         return weights, inputs
 
     def state(self, now: int) -> tuple[int, ...]:
         """How far it is, as seen from `now`; -1 for what has not begun."""
-        times = (self.result_at, self.vector_at, self.stored_at)
-        return (self.started, *self.loading(now), *(_seen(time, now) for time in times))
-
-
-def _seen(time: int | None, now: int) -> int:
-    return -1 if time is None else max(time - now, 0)
+        stored = -1 if self.stored_at is None else max(self.stored_at - now, 0)
+        moments = self.result.left(now), self.finished.left(now)
+        return (self.started, *self.loading(now), *moments, stored)
 
 
 def steps(nodes: Sequence[Node]) -> Iterator[Step]:

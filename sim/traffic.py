@@ -27,14 +27,13 @@ class Traffic:
         air: Tiles that are begun and not over, in order.
         made: How many were begun.
         ended: Whether none is left that is not begun.
-        landed: Happens the next time that there is room for one more.
     """
 
     def __init__(self, env: simpy.Environment, program: Program, first_kernel: int) -> None:
         self.air: deque[Flight] = deque()
         self.made = 0
         self.ended = False
-        self.landed = simpy.Event(env)
+        self._landing: simpy.Event | None = None
         self._env = env
         self._program = program
         self._flights = self._begun(first_kernel)
@@ -56,8 +55,15 @@ class Traffic:
         if self.air[0].over:
             while self.air and self.air[0].over:
                 self.air.popleft()
-            self.landed.succeed()
-            self.landed = simpy.Event(self._env)
+            if self._landing is not None:
+                self._landing.succeed()
+                self._landing = None
+
+    def landing(self) -> simpy.Event:
+        """Happens the next time that there is room for one more."""
+        if self._landing is None:
+            self._landing = simpy.Event(self._env)
+        return self._landing
 
     def _taken(self, queue: deque[Flight]) -> Queue:
         while True:

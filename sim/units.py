@@ -1,7 +1,7 @@
 """The units of a machine as SimPy processes: DMA, arrays, vector unit and host.
 
-Each unit takes its share of every tile in program order; what one unit hands to another is an
-event, and a buffer is a container of bytes.  Inside a tile the closed forms hold, so an event is
+Each unit takes its share of every tile in program order, and waits for moments and for room in
+buffers (`moment.py`).  Inside a tile the closed forms hold, so an event is
 spent on a tile and never on a cycle.
 
 A transfer holds the bus for its set-up and its bytes; latency comes on top and is pipelined.  The
@@ -12,8 +12,7 @@ loaded before.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
 
 import simpy
 
@@ -21,17 +20,16 @@ from ..arch import Accelerator
 from .bus import Bus
 from .dma_queue import Action, dma_queue
 from .flight import Flight, Load
+from .moment import Buffer, Moment, Process
 from .program import Node, Program, Tile
 from .record import Record
 from .replay import Start, State
 from .spans import UNITS, Row
 from .traffic import Queue, Traffic
 
-__all__ = ["Process", "Units"]
+__all__ = ["Units"]
 
 _WEIGHTS, _INPUTS, _ARRAY, _VECTOR, _STORE, _HOST = range(len(UNITS))
-
-Process: TypeAlias = Generator[simpy.Event, None, None]
 
 
 class Units:
@@ -69,12 +67,12 @@ class Units:
         self._record = record
         self._first_kernel = start.kernel
         self._lead = lead
-        self._done = [simpy.Event(self.env) for _ in program.kernels]
+        self._done = [Moment(self.env) for _ in program.kernels]
         sizes = machine.buffers
-        self._weight_buffer = self._buffer(sizes.weight_bytes)
-        self._input_buffer = self._buffer(sizes.input_bytes)
-        self._output_buffer = self._buffer(sizes.output_bytes)
-        self._accumulators = self._buffer(sizes.accumulator_bytes)
+        self._weight_buffer = Buffer(self.env, sizes.weight_bytes)
+        self._input_buffer = Buffer(self.env, sizes.input_bytes)
+        self._output_buffer = Buffer(self.env, sizes.output_bytes)
+        self._accumulators = Buffer(self.env, sizes.accumulator_bytes)
         processes = (
             *self._memory(),
             self._array(self.traffic.queue()),
@@ -99,10 +97,10 @@ class Units:
         return int(self.env.now)
 
     @property
-    def levels(self) -> tuple[float, ...]:
+    def levels(self) -> tuple[int, ...]:
         """Bytes that are free in the weight, input, output and accumulator buffers."""
         buffers = self._weight_buffer, self._input_buffer, self._output_buffer, self._accumulators
-        return tuple(buffer.level for buffer in buffers)
+        return tuple(buffer.free_bytes for buffer in buffers)
 
     def is_fresh(self) -> bool:
         """Whether all tiles that were worked on are over, and nothing of them is on its way."""
@@ -139,26 +137,13 @@ class Units:
             for load, left, buffer in zip(flight.loads, seen, buffers, strict=True):
                 if load is None or left < 0:
                     continue
-                buffer.get(load.size_bytes)
-                load.there_at = self.now + left
-                self._is_late(flight.kernel, load.there_at)
+                buffer.free_bytes -= load.size_bytes
+                load.there.set(self.now + left)
+                self._is_late(flight.kernel, self.now + left)
                 if state.transferring and left == state.bus + self.bus.latency_cycles:
                     self._resumed = load
-                else:
-                    self._later(left, load.there)
 
     # What happens when
-
-    def _buffer(self, capacity: int) -> simpy.Container:
-        return simpy.Container(self.env, capacity=capacity, init=capacity)
-
-    def _later(self, delay: int, event: simpy.Event) -> None:
-        """Let `event` happen `delay` cycles from now, without holding anybody up."""
-        if delay:
-            later = self.env.timeout(delay)
-            later.callbacks.append(event.trigger)  # pyright: ignore[reportUnknownMemberType]
-        else:
-            event.succeed()
 
     def _work(self, unit: int, kernel: int, start: int, until: int, tail: int = 0) -> Process:
         """Hold a unit until a cycle, then note it."""
@@ -170,17 +155,17 @@ class Units:
     def _is_late(self, kernel: int, until: int) -> None:
         self.late[kernel] = max(self.late[kernel], until)
 
-    def _producers(self, kernel: int) -> Iterator[simpy.Event]:
+    def _producers(self, kernel: int) -> Process:
         for index in self._after[kernel]:
-            if index >= self._first_kernel and not self._done[index].processed:
-                yield self._done[index]
+            if index >= self._first_kernel:
+                yield from self._done[index].wait()
 
-    def _operands(self, flight: Flight) -> Iterator[simpy.Event]:
+    def _operands(self, flight: Flight) -> Process:
         if flight.first:
             yield from self._producers(flight.kernel)
         for load in flight.loads:
             if load is not None:
-                yield load.there
+                yield from load.there.wait()
 
     # The units
 
@@ -193,7 +178,7 @@ class Units:
     def _dma(self, queue: Iterator[tuple[Action, Flight | None]]) -> Process:
         for action, flight in queue:
             if flight is None:
-                yield self.traffic.landed
+                yield self.traffic.landing()
             elif action is Action.STORE:
                 yield from self._store(flight)
             elif action is Action.WEIGHTS:
@@ -204,32 +189,27 @@ class Units:
                 yield from self._producers(flight.kernel)
                 yield from self._fetch(_INPUTS, flight, flight.inputs, self._input_buffer)
 
-    def _fetch(
-        self, unit: int, flight: Flight, load: Load | None, buffer: simpy.Container
-    ) -> Process:
+    def _fetch(self, unit: int, flight: Flight, load: Load | None, buffer: Buffer) -> Process:
         """Load what a tile needs, or see a load through that was begun before the start."""
         if load is None:
             return
         cycles = self.bus.transfer_cycles(load.size_bytes, load.descriptors)
-        if load.there_at is None:
-            yield buffer.get(load.size_bytes)
+        if load.there.at is None:
+            yield from buffer.take(load.size_bytes)
             yield from self._transfer(unit, flight, load, cycles)
         elif load is self._resumed:
             yield from self._hold_bus(unit, flight, self.bus_until - cycles)
-        else:
-            return
-        self._later(self.bus.latency_cycles, load.there)
 
     def _store(self, flight: Flight) -> Process:
         size_bytes = flight.tile.store_bytes
         if not size_bytes:
             return
-        yield flight.finished
+        yield from flight.finished.wait()
         yield from self._transfer(_STORE, flight, None, self.bus.transfer_cycles(size_bytes, 1))
-        yield self._output_buffer.put(size_bytes)
+        self._output_buffer.give(size_bytes)
         self.traffic.over(flight)
         if flight.last and not flight.tile.host_cycles:
-            self._later(self.bus.latency_cycles, self._done[flight.kernel])
+            self._done[flight.kernel].set(self.now + self.bus.latency_cycles)
 
     def _transfer(self, unit: int, flight: Flight, load: Load | None, cycles: int) -> Process:
         """Take the bus for a load, or for a store."""
@@ -239,7 +219,7 @@ class Units:
         if load is None:
             flight.stored_at = self.bus_until
         else:
-            load.there_at = there_at
+            load.there.set(there_at)
         self._is_late(flight.kernel, there_at)
         yield from self._hold_bus(unit, flight, start)
 
@@ -250,7 +230,7 @@ class Units:
         history: deque[Flight] = deque(maxlen=1 + _reach(self._program))
         for flight in flights:
             if flight is None:
-                yield self.traffic.landed
+                yield self.traffic.landing()
                 continue
             tile = flight.tile
             history.append(flight)
@@ -259,67 +239,65 @@ class Units:
                 continue
             yield from self._operands(flight)
             if tile.after:
-                yield history[-1 - tile.after].finished
+                yield from history[-1 - tile.after].finished.wait()
             if tile.accumulator_bytes:
-                yield self._accumulators.get(tile.accumulator_bytes)
+                yield from self._accumulators.take(tile.accumulator_bytes)
             self._lead(flight)
             start = self.now
             flight.started = True
-            flight.result_at = start + work.latency
-            self.drained_at = max(self.drained_at, flight.result_at)
+            flight.result.set(start + work.latency)
+            self.drained_at = max(self.drained_at, start + work.latency)
             self._is_late(flight.kernel, start + max(work.latency, work.cycles))
-            if flight.result is not None:
-                self._later(work.latency, flight.result)
             port = start + work.cycles
             yield from self._work(_ARRAY, flight.kernel, start, port, work.latency - work.cycles)
             if tile.weights_freed:
-                yield self._weight_buffer.put(tile.weights_freed)
+                self._weight_buffer.give(tile.weights_freed)
             if tile.inputs_freed:
-                yield self._input_buffer.put(tile.inputs_freed)
+                self._input_buffer.give(tile.inputs_freed)
             if tile.scores_freed:
-                yield self._accumulators.put(tile.scores_freed)
+                self._accumulators.give(tile.scores_freed)
             if tile.vector_cycles is None:
                 self.traffic.over(flight)
 
     def _vector(self, flights: Queue) -> Process:
         for flight in flights:
             if flight is None:
-                yield self.traffic.landed
+                yield self.traffic.landing()
                 continue
             tile = flight.tile
             if tile.vector_cycles is None:
                 continue
-            if flight.result is not None:
-                yield flight.result
+            if tile.work is not None:
+                yield from flight.result.wait()
             else:
                 yield from self._operands(flight)
             if tile.store_bytes:
-                yield self._output_buffer.get(tile.store_bytes)
+                yield from self._output_buffer.take(tile.store_bytes)
             if tile.work is None:
                 self._lead(flight)
             start = self.now
             flight.started = True
-            self.vector_until = flight.vector_at = start + tile.vector_cycles
+            self.vector_until = start + tile.vector_cycles
+            flight.finished.set(self.vector_until)
             self._is_late(flight.kernel, self.vector_until + tile.host_cycles)
             yield from self._work(_VECTOR, flight.kernel, start, self.vector_until)
             if tile.accumulators_freed:
-                yield self._accumulators.put(tile.accumulators_freed)
+                self._accumulators.give(tile.accumulators_freed)
             if tile.vector_frees:
-                yield self._input_buffer.put(tile.vector_frees)
+                self._input_buffer.give(tile.vector_frees)
             if tile.weights_freed and tile.work is None:
-                yield self._weight_buffer.put(tile.weights_freed)
-            flight.finished.succeed()
+                self._weight_buffer.give(tile.weights_freed)
             if not tile.store_bytes:
                 self.traffic.over(flight)
             if tile.host_cycles:
                 self.env.process(self._host(flight))
             elif flight.last and not tile.store_bytes:
-                self._done[flight.kernel].succeed()
+                self._done[flight.kernel].set(self.now)
 
     def _host(self, flight: Flight) -> Process:
         until = self.now + flight.tile.host_cycles
         yield from self._work(_HOST, flight.kernel, self.now, until)
-        self._done[flight.kernel].succeed()
+        self._done[flight.kernel].set(self.now)
 
 
 def _reach(program: Program) -> int:
