@@ -19,6 +19,18 @@ class Value(BaseModel, frozen=True):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    def __hash__(self) -> int:
+        # A machine is asked for it a thousand times a run: it is the key of what was worked out.
+        if "_hash" not in self.__dict__:
+            fields = tuple(getattr(self, name) for name in type(self).model_fields)
+            self.__dict__["_hash"] = hash(fields)
+        return int(self.__dict__["_hash"])
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()  # without the hash, which is another in another process
+        fields = {k: v for k, v in state["__dict__"].items() if k != "_hash"}
+        return {**state, "__dict__": fields}
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, checked again as a whole.
 

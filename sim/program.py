@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .array_work import ArrayWork
 
@@ -109,7 +108,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Sums over tiles, named as in `Tile` and `ArrayWork`; `+` adds and `*` repeats."""
+    """Sums over tiles, named as in `Tile` and `ArrayWork`."""
 
     tiles: int = 0
     macs: int = 0
@@ -132,41 +131,48 @@ class Totals:
         """Bytes loaded and stored."""
         return self.weight_bytes + self.input_bytes + self.store_bytes
 
-    def __add__(self, other: Totals) -> Totals:
-        return Totals(**{name: getattr(self, name) + getattr(other, name) for name in _SUMMED})
 
-    def __mul__(self, count: int) -> Totals:
-        return Totals(**{name: getattr(self, name) * count for name in _SUMMED})
+def total(nodes: tuple[Node, ...]) -> Totals:
+    """The sums over every tile of `nodes`, without expanding a loop."""
+    sums: list[Any] = [0] * len(_SUMMED)
+    _add(nodes, 1, sums)
+    return Totals(**dict(zip(_SUMMED, sums, strict=True)))
 
 
 _SUMMED = tuple(Totals.__dataclass_fields__)
 
-
-def total(nodes: tuple[Node, ...]) -> Totals:
-    """The sums over every tile of `nodes`, without expanding a loop."""
-    return reduce(lambda sums, node: sums + _total(node), nodes, Totals())
+_NO_WORK = ArrayWork(**dict.fromkeys(ArrayWork.__dataclass_fields__, 0))
 
 
-def _total(node: Node) -> Totals:
-    if isinstance(node, Loop):
-        return total(node.body) * node.count
-    work = node.work
-    return Totals(
-        tiles=1,
-        macs=work.macs if work else 0,
-        weight_bytes=node.weight_bytes,
-        input_bytes=node.input_bytes,
-        store_bytes=node.store_bytes,
-        array_cycles=work.cycles if work else 0,
-        vector_cycles=node.vector_cycles or 0,
-        useful=work.useful if work else 0,
-        streamed=work.streamed if work else 0,
-        throttled=work.throttled if work else 0,
-        idle=work.idle if work else 0,
-        input_reads=node.vector_reads + (work.input_reads if work else 0),
-        weight_reads=work.weight_reads if work else 0,
-        sum_accesses=node.sum_reads + (work.sum_accesses if work else 0),
-        outputs=node.outputs,
+def _add(nodes: tuple[Node, ...], times: int, sums: list[Any]) -> None:
+    """Add every tile of `nodes`, so many times, to sums in the order of `_SUMMED`."""
+    for node in nodes:
+        if isinstance(node, Loop):
+            _add(node.body, times * node.count, sums)
+            continue
+        for position, value in enumerate(_terms(node)):
+            if value:
+                sums[position] += value * times
+
+
+def _terms(tile: Tile) -> tuple[Fraction | int, ...]:
+    work = tile.work or _NO_WORK
+    return (
+        1,
+        work.macs,
+        tile.weight_bytes,
+        tile.input_bytes,
+        tile.store_bytes,
+        work.cycles,
+        tile.vector_cycles or 0,
+        work.useful,
+        work.streamed,
+        work.throttled,
+        work.idle,
+        tile.vector_reads + work.input_reads,
+        work.weight_reads,
+        tile.sum_reads + work.sum_accesses,
+        tile.outputs,
     )
 
 

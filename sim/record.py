@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -53,7 +54,8 @@ class Record:
 
     def spans(self) -> Spans:
         """The whole run."""
-        table = np.array(self.rows, dtype=np.int64).reshape(-1, len(Row._fields))
+        numbers = chain.from_iterable(self.rows)  # twice as fast as an array of tuples
+        table = np.fromiter(numbers, dtype=np.int64).reshape(-1, len(Row._fields))
         pieces = [table[:0]]
         repeats: list[Repeat] = []
         row = 0
