@@ -34,7 +34,8 @@ def cut(
 ) -> tuple[Section, ...]:
     """The model's kernels in order, a new section wherever they depend on other symbols.
 
-    A kernel that depends on none of them goes with those before it.
+    A kernel that depends on none of them goes with those before it.  A selector is a section of
+    its own: what stands before it does not see what its decision changes.
 
     Args:
         workload: A model, unbound.
@@ -67,7 +68,8 @@ def _groups(
     for kernel in fuse(bound, workload.outputs):
         members = [by_name[operator.name] for operator in kernel.operators]
         those = frozenset[str]().union(*map(_symbols, members)) & names
-        if group and those and those != symbols:
+        other = bool(those) and those != symbols
+        if group and (other or kernel.lead.selector != group[-1].selector):
             yield symbols, group
             symbols, group = those, []
         group += members
