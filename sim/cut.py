@@ -71,7 +71,8 @@ def _groups(
         other = bool(those) and those != symbols
         if group and (other or kernel.lead.selector != group[-1].selector):
             yield symbols, group
-            symbols, group = those, []
+            group = []
+        symbols = symbols if group else those
         group += members
     if group:
         yield symbols, group
