@@ -19,6 +19,7 @@ __all__ = [
     "bindings_for",
     "find_workload",
     "input_files",
+    "is_path",
     "message",
     "nearest",
     "pruned_workload",
@@ -169,11 +170,12 @@ def input_files(*names: str) -> list[Path]:
     return [
         Path(name)
         for name in names
-        if _is_path(name) or (name not in shipped and Path(name).exists())
+        if is_path(name) or (name not in shipped and Path(name).exists())
     ]
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Whether a name is that of a file: it ends like one, or has a folder in it."""
     endings = (".onnx", ".onnx.gz", ".yaml", ".yml")
     return name.endswith(endings) or "/" in name or os.sep in name
 
@@ -187,7 +189,7 @@ def find_workload(name: str) -> Workload:
     """
     from .workloads import read, workload
 
-    return read(name) if _is_path(name) else workload(name)
+    return read(name) if is_path(name) else workload(name)
 
 
 def pruned_workload(name: str, prune: str | None, keep: str | None) -> Workload:
@@ -195,7 +197,8 @@ def pruned_workload(name: str, prune: str | None, keep: str | None) -> Workload:
 
     Args:
         name: What `find_workload` takes.
-        prune: A method and the blocks where it prunes, as `heatvit@4,7,10`.
+        prune: A method and the blocks where it prunes, as `heatvit@4,7,10`; or, for a UNet, `tome`,
+            or with the modules that run over merged tokens, `tome@self,cross`.
         keep: The share of the input's patches left after each of them, as `0.7,0.5,0.35`.
 
     Raises:
@@ -208,7 +211,11 @@ def pruned_workload(name: str, prune: str | None, keep: str | None) -> Workload:
         return find_workload(name)
     if prune is None:
         raise UserError(f"--keep {keep}: say how to prune too, as in --prune heatvit@4,7,10")
-    method, _, places = prune.partition("@")
+    method, at, places = prune.partition("@")
+    if method == "tome" and not re.match(r"\d", places) and not (at and not places):
+        from .cli_workloads import merged_workload
+
+        return merged_workload(name, places, keep)
     if not method or not re.fullmatch(r"\d{1,6}(,\d{1,6})*", places):
         raise UserError(
             f"--prune {prune}: wanted a method and blocks counted from 1, as in heatvit@4,7,10"
@@ -222,7 +229,7 @@ def pruned_workload(name: str, prune: str | None, keep: str | None) -> Workload:
         raise UserError(f"--keep {keep}: wanted a share for each block, as in 0.7,0.5,0.35")
     from .workloads import pruned
 
-    source = Path(name) if _is_path(name) else name
+    source = Path(name) if is_path(name) else name
     blocks, shares = map(int, places.split(",")), map(float, keep.split(","))
     return pruned(source, method, tuple(blocks), tuple(shares))
 

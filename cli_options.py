@@ -48,8 +48,9 @@ Prune = Annotated[
     typer.Option(
         "--prune",
         metavar="METHOD@BLOCKS",
-        help="Prune a ViT's tokens: heatvit, topk or tome before these blocks, counted from 1, as "
-        "in heatvit@4,7,10 (tome merges inside them). The second workload, if two are compared.",
+        help="Prune a ViT's tokens: heatvit, topk (dynamicvit), evit or tome at these blocks, "
+        "counted from 1, as in heatvit@4,7,10; or merge a UNet's at its largest resolution: tome, "
+        "or tome@self,cross,mlp. The second workload, if two are compared.",
     ),
 ]
 Keep = Annotated[
@@ -58,7 +59,7 @@ Keep = Annotated[
         "--keep",
         metavar="SHARES",
         help="With --prune: for each block, the share of the input's patches left after it, as in "
-        "0.7,0.5,0.35; rounded up, the defaults of kept_1, kept_2...",
+        "0.7,0.5,0.35; rounded up, the defaults of kept_1, kept_2... Of a UNet's tokens, one.",
     ),
 ]
 Format = Annotated[

@@ -8,6 +8,7 @@ import typer
 
 from .cli_inputs import bindings, input_files, pruned_workload
 from .cli_options import WORKLOAD, Bind, Format, Json, Keep, On, Prune, Tokens
+from .cli_workloads import sized_workload
 
 __all__ = ["ragged"]
 
@@ -50,8 +51,11 @@ def ragged(
     chosen = POLICIES if policies is None else tuple(policy(n) for n in policies.split(","))
     model, machine = pruned_workload(workload, prune, keep), load_machine(on)
     given = bindings(bind or [])
-    patches = patches_of(model, given)
-    fitted = trace(tokens, patches).fitted(patches)
+    found = trace(tokens, patches_of(model, given) if model.dynamic else None)
+    if found.over:
+        model, fitted = sized_workload(workload, model, prune, found.over), found
+    else:
+        fitted = found.fitted(patches_of(model, given))
     with steps(len(chosen), outputs.console) as step:
         run = run_policies(
             model,
@@ -62,6 +66,8 @@ def ragged(
             format=format,
             bind=given,
             buckets=buckets,
+            symbols=fitted.over,
+            most=fitted.patches,
             progress=lambda one: step(one.name),
         )
     outputs.console.print(ragged_view(run, fitted, outputs.console.width))

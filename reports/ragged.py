@@ -40,6 +40,7 @@ def ragged_values(run: RaggedRun, trace: TokenTrace) -> dict[str, Any]:
             "name": trace.name,
             "source": trace.source,
             "images": len(run.counts),
+            "symbols": list(trace.symbols()),
             "patches": run.patches,
             "note": trace.note,
             "mean_kept": run.counts.mean(axis=0).tolist(),
@@ -82,7 +83,9 @@ def _about(run: RaggedRun, trace: TokenTrace) -> list[str]:
     )
     lines = [
         f"{len(run.counts):,} images of {trace.name}, in batches of {run.batch}, {run.format}",
-        f"of {run.patches} patches stay {kept} on average ({spread})",
+        f"{', '.join(trace.over)}: {kept} on average ({spread}), at most {run.patches}"
+        if trace.over
+        else f"of {run.patches} patches stay {kept} on average ({spread})",
     ]
     if trace.note:
         lines.append(f"note: {trace.note}")

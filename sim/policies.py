@@ -145,6 +145,8 @@ def executed(
     batches: Sequence[NDArray[np.int64]],
     patches: int,
     edges: Sequence[Sequence[int]] = (),
+    *,
+    nested: bool = True,
 ) -> Counts:
     """What is executed for each image, `(images, selectors)`.
 
@@ -157,6 +159,8 @@ def executed(
         patches: Of an image.
         edges: For each selector the sizes of its buckets, ascending, the last at least the
             largest count.
+        nested: Whether no count of an image is more than the one before.  If they are sizes of
+            images instead, `mean` is a multiple of what all of them are multiples of.
     """
     found = counts.copy()
     match policy.shape:
@@ -165,7 +169,8 @@ def executed(
         case "maximum":
             found[:] = counts.max(axis=0)
         case "mean":
-            found[:] = np.ceil(counts.mean(axis=0)).astype(np.int64)
+            step = 1 if nested else np.gcd.reduce(counts, axis=0)
+            found[:] = np.ceil(counts.mean(axis=0) / step).astype(np.int64) * step
         case "batch":
             for batch in batches:
                 found[batch] = counts[batch].max(axis=0)
@@ -178,6 +183,8 @@ def executed(
                 ]
         case "own":
             pass
+    if not nested:
+        return found
     return np.minimum.accumulate(found, axis=1)  # a bucket may be larger than the one before
 
 

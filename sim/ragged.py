@@ -19,7 +19,8 @@ from ..arch import Accelerator, Gpu
 from ..workloads.extent import evaluate
 from ..workloads.graph import BindingError, Workload
 from ..workloads.packing import side_by_side
-from ..workloads.unpruned import kept_symbols, patches_of, static, unpruned
+from ..workloads.unpruned import static
+from ..workloads.varying import Varying
 from .lower import plan
 from .policies import POLICIES, Counts, Policy, PolicyError, bucket_edges, executed
 from .ragged_result import PolicyRun, RaggedRun
@@ -49,12 +50,14 @@ def run_policies(
     format: str | None = None,
     bind: Mapping[str, int] | None = None,
     buckets: int = BUCKETS,
+    symbols: Sequence[str] = (),
+    most: int | None = None,
     progress: Callable[[Policy], None] = lambda policy: None,
 ) -> RaggedRun:
     """Run every image of a trace under every policy.
 
     Args:
-        workload: A model with token selectors.
+        workload: A model with token selectors; with `symbols`, any.
         machine: What it runs on.
         counts: Patches that each image keeps after each selector, `(images, selectors)`.
         policies: Which; `dense` is added if it is missing, being the base of comparison.
@@ -62,6 +65,8 @@ def run_policies(
         format: Number format; the machine's own if None.
         bind: Values for other symbols than the kept counts.
         buckets: Sizes at each selector for `bucket`, chosen so that they pad least.
+        symbols: What the columns of `counts` are, if no kept counts: sizes known before the run.
+        most: The most that one of `symbols` may be.
         progress: Told each policy before it is run.
 
     Raises:
@@ -70,7 +75,12 @@ def run_policies(
         MappingError: The machine does not compute in `format`, or cannot hold a tile.
         PolicyError: A policy needs what is not there.
     """
-    case = _Case.of(workload, machine, format or machine.default_format, dict(bind or {}))
+    case = _Case(
+        varying=Varying.of(workload, bind or {}, symbols, most),
+        machine=machine,
+        format=format or machine.default_format,
+        bind=dict(bind or {}),
+    )
     selectors = counts.shape[1]
     if selectors != len(case.names):
         raise BindingError(
@@ -89,7 +99,7 @@ def run_policies(
         machine=machine.name,
         format=case.format,
         batch=batch,
-        patches=case.patches,
+        patches=case.varying.most,
         counts=counts,
         policies=tuple(runs),
     )
@@ -99,39 +109,22 @@ def run_policies(
 class _Case:
     """A model on a machine, and what was simulated of it so far."""
 
-    pruned: Workload
-    whole: Workload
+    varying: Varying
     machine: Accelerator | Gpu
     format: str
-    names: tuple[str, ...]
-    patches: int
     bind: Mapping[str, int]
     known: dict[object, Part] = field(default_factory=dict[object, Part])
     sections: dict[object, Sections] = field(default_factory=dict[object, Sections])
 
-    @classmethod
-    def of(
-        cls, workload: Workload, machine: Accelerator | Gpu, format: str, bind: dict[str, int]
-    ) -> _Case:
-        names = kept_symbols(workload)
-        whole = unpruned(workload)
-        rest = {k: v for k, v in bind.items() if k in {s.name for s in whole.symbols}}
-        return cls(
-            pruned=workload,
-            whole=whole.bind(rest),
-            machine=machine,
-            format=format,
-            names=names,
-            patches=patches_of(workload, bind),
-            bind=bind,
-        )
+    @property
+    def pruned(self) -> Workload:
+        """The model with its symbols."""
+        return self.varying.workload
 
     @property
-    def others(self) -> dict[str, int]:
-        """Values of symbols that are no kept counts."""
-        given = self.pruned.symbols
-        defaults = {s.name: s.default for s in given if s.default is not None}
-        return {k: v for k, v in (defaults | dict(self.bind)).items() if k not in self.names}
+    def names(self) -> tuple[str, ...]:
+        """The symbols that differ from image to image."""
+        return self.varying.names
 
     def bound(self, row: Row) -> Workload:
         """The pruned model for one image."""
@@ -150,7 +143,7 @@ class _Case:
         if many and isinstance(machine, Accelerator) and machine.dram.order == "program":
             return self._cut(policy, len(rows), machine).run(rows)
         if policy.shape == "dense":
-            images = [self.whole] * len(rows)
+            images = [self.varying.whole] * len(rows)
         else:
             images = [self.bound(row) for row in rows]
             images = [static(image) for image in images] if policy.known else images
@@ -167,12 +160,12 @@ class _Case:
         """The model in sections, placed for the largest batch of so many images."""
         key = images, policy.mapping
         if key not in self.sections:
-            largest = (self.patches,) * len(self.names)
+            largest = self.varying.largest
             placed = plan(side_by_side([self.bound(largest)] * images), machine, self.format)
             self.sections[key] = Sections(
                 workload=self.pruned,
                 names=self.names,
-                others=self.others,
+                others=self.varying.others(self.bind),
                 machine=machine,
                 format=self.format,
                 plan=placed if policy.mapping == "one" else placed.without_tiles(),
@@ -208,7 +201,7 @@ def _run(case: _Case, policy: Policy, counts: Counts, batch: int, buckets: int) 
     images = np.arange(len(counts))
     batches = [images[first : first + batch] for first in range(0, len(images), batch)]
     edges = [bucket_edges(counts[:, k], buckets) for k in range(counts.shape[1])]
-    shape = executed(policy, counts, batches, case.patches, edges)
+    shape = executed(policy, counts, batches, case.varying.most, edges, nested=case.varying.nested)
     padding = np.zeros(len(counts), dtype=np.int64)
     if policy.shape not in ("dense", "mean"):
         padding = case.macs(shape, selectors=False) - case.macs(counts, selectors=False)

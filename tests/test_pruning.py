@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,36 @@ def test_the_scoring_of_dynamicvit_has_the_macs_of_its_formula() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("rate", "giga_macs"),
+    # Liang et al., ICLR 2022, table 1 (recalled), DeiT-S; the fused token is a candidate later.
+    [(0.9, 4.0), (0.8, 3.5), (0.7, 3.0), (0.6, 2.6), (0.5, 2.3)],
+)
+def test_evit_has_the_macs_that_its_authors_publish(rate: float, giga_macs: float) -> None:
+    candidates, counts = 196, dict[str, int]()
+    for place in (1, 2, 3):
+        counts[f"kept_{place}"] = ceil(rate * candidates)
+        candidates = counts[f"kept_{place}"] + 1
+    macs = known(pruned("deit-small", "evit", BLOCKS, (1, 1, 1)).bind(counts).macs) / 1e9
+    assert round(macs, 1) == giga_macs
+
+
+def test_evit_ranks_by_one_row_of_attention_and_leaves_one_token_more() -> None:
+    model = pruned("deit-small", "evit", (4,), (0.7,))
+    assert not model.dynamic
+    bound = model.bind()
+    ranking = [o for o in bound.operators if o.selector]
+    assert sum(o.macs for o in ranking) == 197 * 384
+    assert [o.queries for o in bound.operators if isinstance(o, Attention)] == [197] * 4 + [140] * 8
+    wide = [o.m for o in bound.operators if isinstance(o, MatMul) and "fc1" in o.name]
+    assert wide == [197] * 3 + [140] * 9, "the MLP of the block has fewer tokens already"
+
+
+def test_dynamicvit_is_another_name_for_topk() -> None:
+    ours = pruned("deit-small", "dynamicvit", BLOCKS, SHARES)
+    assert ours.operators == pruned("deit-small", "topk", BLOCKS, SHARES).operators
+
+
 def test_merging_compares_half_of_the_tokens_with_the_other_half() -> None:
     model = pruned("deit-small", "tome", (4, 7), (0.7, 0.5)).bind()
     products = [o for o in model.operators if isinstance(o, MatMul) and o.selector]
@@ -163,7 +194,7 @@ def test_a_table_of_pairs_of_tokens_is_read_whole_and_its_work_varies(tmp_path: 
         assert first.affine == second.affine == 2 * 17 * 17
 
 
-@pytest.mark.parametrize("method", ["topk", "tome"])
+@pytest.mark.parametrize("method", ["topk", "evit", "tome"])
 def test_a_static_count_leaves_no_barrier_and_batches_stay(method: str) -> None:
     model = pruned("deit-small", method, BLOCKS, SHARES)
     assert not model.dynamic
@@ -174,14 +205,14 @@ def test_a_static_count_leaves_no_barrier_and_batches_stay(method: str) -> None:
     assert all(o.selector for o in selections)
 
 
-@pytest.mark.parametrize("method", ["heatvit", "topk", "tome"])
+@pytest.mark.parametrize("method", ["heatvit", "topk", "evit", "tome"])
 def test_fewer_tokens_are_less_work_and_all_of_them_are_the_dense_work(method: str) -> None:
     model = pruned("deit-small", method, (4,), (1,))
     dense = tw.workload("deit-small").bind()
     macs = [known(model.bind({"kept_1": kept}).macs) for kept in (196, 150, 99)]
     assert macs == sorted(macs, reverse=True)
     own = [o for o in model.bind().operators if not o.selector]
-    if method == "heatvit":  # its package token is one more
+    if method in ("heatvit", "evit"):  # its package token is one more
         own = [o for o in model.bind({"kept_1": 195}).operators if not o.selector]
     assert len(own) == len(dense.operators)
     assert [o.macs for o in own] == [o.macs for o in dense.operators]

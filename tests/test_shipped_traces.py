@@ -28,7 +28,7 @@ def table(name: str) -> list[list[str]]:
 def test_a_shipped_trace_is_found_by_its_name(name: str) -> None:
     found = trace(name)
     assert found.name == name
-    assert found.selectors == 3
+    assert found.selectors == (len(found.over) or 3)
     assert found.source
     assert found == trace(name)
 

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .any_size import flexible
     from .extent import Extent, Size, UnboundSymbolError, evaluate
     from .find import workload
     from .graph import BindingError, Constraint, FreeNode, Symbol, Workload
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     )
     from .pruning import PruningError, pruned
     from .recording import record
-    from .tokens import TokenTrace, TraceError, read_trace, sampled, trace, trace_names
+    from .tokens import TokenTrace, TraceError, naflex, read_trace, sampled, trace, trace_names
+    from .unet_merging import merged
     from .zoo import UnknownModelError, load, names
     from .zoo.vit import vit
 
@@ -54,7 +56,10 @@ __all__ = [
     "UnknownModelError",
     "Workload",
     "evaluate",
+    "flexible",
     "load",
+    "merged",
+    "naflex",
     "names",
     "pruned",
     "read",
@@ -70,6 +75,7 @@ __all__ = [
 _HOMES = {
     "extent": ("Extent", "Size", "UnboundSymbolError", "evaluate"),
     "find": ("workload",),
+    "any_size": ("flexible",),
     "graph": ("BindingError", "Constraint", "FreeNode", "Symbol", "Workload"),
     "onnx_ledger": ("OnnxError",),
     "onnx_reader": ("read",),
@@ -88,7 +94,16 @@ _HOMES = {
     ),
     "pruning": ("PruningError", "pruned"),
     "recording": ("record",),
-    "tokens": ("TokenTrace", "TraceError", "read_trace", "sampled", "trace", "trace_names"),
+    "tokens": (
+        "TokenTrace",
+        "TraceError",
+        "naflex",
+        "read_trace",
+        "sampled",
+        "trace",
+        "trace_names",
+    ),
+    "unet_merging": ("merged",),
     "zoo": ("UnknownModelError", "load", "names"),
     "zoo.vit": ("vit",),
 }

@@ -28,13 +28,14 @@ class Symbol:
         lower: The least value allowed, which may depend on other symbols too.
         upper: The largest, which may depend on other symbols (`kept_2` is at most `kept_1`); None
             if there is none.
-        default: What is taken if no binding is given; None if the user must say.
+        default: What is taken if no binding is given, which may depend on earlier symbols; None if
+            the user must say.
     """
 
     name: str
     lower: Size = 1
     upper: Size | None = None
-    default: int | None = None
+    default: Size | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +144,9 @@ class Workload:
                 )
         values: dict[str, Number] = {}
         for symbol in self.symbols:
-            value = given.get(symbol.name, symbol.default)
+            value: object = given.get(symbol.name)
+            if value is None and symbol.default is not None:
+                value = evaluate(symbol.default, values)
             if value is None:
                 raise BindingError(
                     f"{self.name} needs a value for {symbol.name}: bind it, for example "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from .extent import known
 from .graph import Workload
@@ -39,6 +39,9 @@ _ADDED: Mapping[type[Operator], tuple[str, ...]] = MappingProxyType(
     }
 )
 """What grows when two of a kind are joined; all else must be equal for that."""
+
+_Groups: TypeAlias = tuple[tuple[int, ...], ...]
+"""The images, by number, that each part of an operator is for."""
 
 
 def side_by_side(workloads: Sequence[Workload]) -> Workload:
@@ -88,22 +91,40 @@ def joined(
     if len(images) == 1:
         return tuple(images[0]), {}
     parts: dict[str, tuple[str, ...]] = {}
+    groups: dict[str, _Groups] = {}
     operators: list[Operator] = []
     for layer in zip(*images, strict=True):
-        whole = [_one(members, parts) for members in _groups(layer)]
-        if len(whole) > 1:
-            whole = [replace(o, name=f"{o.name}#{i}") for i, o in enumerate(whole, start=1)]
-        parts[layer[0].name] = tuple(operator.name for operator in whole)
-        operators += whole
+        name, own = layer[0].name, _groups(layer, groups)
+        parts[name] = tuple(f"{name}#{i}" for i in range(1, len(own) + 1)) if own[1:] else (name,)
+        groups[name] = own
+        for part, members in zip(parts[name], own, strict=True):
+            # What was cut into the same images is read by itself: #1 reads #1.
+            read = {
+                source: (f"{source}#{part.rpartition('#')[2]}",)
+                if own[1:] and groups.get(source) == own
+                else parts.get(source, (source,))
+                for operand in layer[0].operands
+                for source in operand.sources
+            }
+            operators.append(replace(_one([layer[i] for i in members], read), name=part))
     return tuple(operators), parts
 
 
-def _groups(layer: Sequence[Operator]) -> list[list[Operator]]:
-    """Those of a layer that are one, larger ones first so that batches alike look alike."""
-    groups: dict[Operator, list[Operator]] = {}
-    for operator in sorted(layer, key=lambda o: known(o.elements), reverse=True):
-        groups.setdefault(_blank(operator), []).append(operator)
-    return list(groups.values())
+def _groups(layer: Sequence[Operator], known_groups: dict[str, _Groups]) -> _Groups:
+    """Those of a layer that are one, larger ones first so that batches alike look alike.
+
+    What works on each element alone follows the latest that it reads, so that they can be one
+    kernel.
+    """
+    if isinstance(layer[0], Elementwise):
+        read = {source for operand in layer[0].operands for source in operand.sources}
+        latest = next((name for name in reversed(known_groups) if name in read), "")
+        if len(known_groups.get(latest, ())) > 1:
+            return known_groups[latest]
+    groups: dict[Operator, list[int]] = {}
+    for i in sorted(range(len(layer)), key=lambda i: known(layer[i].elements), reverse=True):
+        groups.setdefault(_blank(layer[i]), []).append(i)
+    return tuple(tuple(members) for members in groups.values())
 
 
 def _added(operator: Operator) -> tuple[str, ...]:
@@ -119,13 +140,13 @@ def _blank(operator: Operator) -> Operator:
     return replace(operator, operands=operands, shape=(), **changes)
 
 
-def _one(members: Sequence[Operator], parts: Mapping[str, tuple[str, ...]]) -> Operator:
-    """The operator that does what all members do, reading the parts of what they read."""
+def _one(members: Sequence[Operator], read: Mapping[str, tuple[str, ...]]) -> Operator:
+    """The operator that does what all members do, reading the parts in place of what they read."""
     first = members[0]
     summed = {name: sum(getattr(o, name) for o in members) for name in _added(first)}
     operands = tuple(
         Operand(
-            sources=tuple(part for s in operand.sources for part in parts.get(s, (s,))),
+            sources=tuple(part for s in operand.sources for part in read[s]),
             elements=sum(known(o.operands[i].elements) for o in members),
         )
         for i, operand in enumerate(first.operands)

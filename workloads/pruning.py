@@ -25,7 +25,7 @@ from .pruning_insertion import Insertion, with_sources
 from .pruning_methods import METHODS, Method
 from .selectors import with_selectors
 
-__all__ = ["PruningError", "pruned"]
+__all__ = ["PruningError", "check_cut", "content", "pruned"]
 
 
 def pruned(
@@ -40,10 +40,11 @@ def pruned(
     Args:
         source: A name of `zoo.names()`, or the path of an `.onnx` or `.onnx.gz` file.
         method: `heatvit` (a classifier for each head and a package token; the image decides how
-            many patches stay, so a run takes one image), `topk` (DynamicViT's predictor; the count
-            is fixed) or `tome` (token merging; fixed).
-        blocks: The blocks, counted from 1, before which tokens are pruned.  `tome` merges inside
-            them, between attention and MLP, as published.
+            many patches stay, so a run takes one image), `topk` or `dynamicvit` (DynamicViT's
+            predictor; the count is fixed), `evit` (CLS attention, and one token for the others;
+            fixed) or `tome` (token merging; fixed).
+        blocks: The blocks, counted from 1, before which tokens are pruned.  `evit` and `tome` do it
+            inside them, between attention and MLP, as published.
         keep: For each of them, the share of the *input's* patches that is left after it, more than
             0 and at most 1.  Rounded up, they are the symbols' defaults; where the input's size is
             a symbol itself, there are none.
@@ -64,16 +65,16 @@ def pruned(
         raise PruningError(f"{base.name} prunes its tokens already")
     from .onnx_reader import read_cut, read_unfused  # onnx takes long to import
 
-    content = _content(source)
-    stream = stream_of(read_unfused(content, base.name))
+    graph = content(source)
+    stream = stream_of(read_unfused(graph, base.name))
     if blocks[-1] > len(stream.blocks):
         raise PruningError(
             f"{base.name} has blocks 1 to {len(stream.blocks)}, and no block {blocks[-1]}"
         )
     one_image = _one_image(base.name, stream.images, method) if way.data_dependent else {}
     cuts = _cuts(stream, way, blocks)
-    cut = read_cut(content, cuts, base.name)
-    _check_cut(base, cut, {place.symbol: place.fixed for place in cuts})
+    cut = read_cut(graph, cuts, base.name)
+    check_cut(base, cut, {place.symbol: place.fixed for place in cuts})
     kept = _kept_symbols(stream, way, keep)
     beside = stream.spared + way.packed
     left = {c.symbol: symbol(k.name) + beside for c, k in zip(cuts, kept, strict=True)}
@@ -112,7 +113,8 @@ def pruned(
     )
 
 
-def _content(source: str | Path) -> bytes | Path:
+def content(source: str | Path) -> bytes | Path:
+    """The graph of that name or in that file, as the ONNX reader takes it."""
     if isinstance(source, str) and source in zoo.names():
         return zoo.content(source)
     return Path(source)
@@ -187,7 +189,7 @@ def _cuts(stream: Stream, way: Method, blocks: Sequence[int]) -> tuple[Cut, ...]
     )
 
 
-def _check_cut(base: Workload, cut: Workload, fixed: Mapping[str, Size]) -> None:
+def check_cut(base: Workload, cut: Workload, fixed: Mapping[str, Size]) -> None:
     """Checks that the model is still itself where the number of tokens is.
 
     Raises:

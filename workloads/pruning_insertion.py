@@ -29,7 +29,7 @@ class Insertion:
         counts: What the places add to the graph's outputs.
         parameters: Trained numbers of what was added.
         tokens: Tokens of one image, so far.
-        keys: What the latest attention compares with.
+        queries, keys: What the latest attention compares.
         sizes: How many tokens each token is merged of.
         mask: What attention adds to its scores.
     """
@@ -44,6 +44,7 @@ class Insertion:
     counts: list[str] = field(default_factory=list[str])
     parameters: int = 0
     tokens: Size = 0
+    queries: Operand | None = None
     keys: Operand | None = None
     sizes: Value | None = None
     mask: Operand | None = None
@@ -59,7 +60,7 @@ class Insertion:
             self._prune(operator)
             return
         if isinstance(operator, Attention) and operator.queries == operator.keys:
-            self.keys = operator.operands[1]
+            self.queries, self.keys = operator.operands[:2]
             if self.mask is not None:
                 operator = replace(operator, operands=(*operator.operands, self.mask))
         self.build.operators.append(operator)
@@ -78,6 +79,7 @@ class Insertion:
                 spared=self.stream.spared,
                 kept=self.kept[number],
                 heads=self.stream.heads,
+                queries=self.queries,
                 keys=self.keys,
                 sizes=self.sizes,
             ),
@@ -86,7 +88,7 @@ class Insertion:
         self.counts.extend(left.counts)
         self.parameters += sum(o.parameters for o in self.build.operators[before:])
         self.tokens = left.tokens.shape[1]
-        self.sizes, self.mask, self.keys = left.sizes, left.mask, None
+        self.sizes, self.mask, self.queries, self.keys = left.sizes, left.mask, None, None
 
     def renamed(self, outputs: tuple[str, ...]) -> tuple[str, ...]:
         """A graph's outputs, those that were cut replaced by what is read instead."""

@@ -2,6 +2,7 @@
 
 `heatvit` is told where its module is: `zoo/torch_selector.py`.  `topk` is DynamicViT's: Rao et al.,
 "DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification", NeurIPS 2021.
+`evit` is told where it is built: `evit.py`.
 `tome` is token merging: Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023.
 """
 
@@ -12,8 +13,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from .evit import fused_inattentive
 from .extent import Size, ceil_div
-from .operator import MatMul, Movement, Operand, Softmax, TokenSelection
+from .matching import gathered, matched
+from .operator import Operand, Softmax, TokenSelection
 from .pruning_blocks import PruningError
 from .zoo.building import Builder, Value, side_by_side
 from .zoo.heatvit import select
@@ -31,7 +34,7 @@ class Place:
         spared: Tokens before the patches, which stay.
         kept: Patches that stay.
         heads: Attention heads.
-        keys: The keys of the attention just before; None if there is none.
+        queries, keys: What the attention just before compares; None if there is none.
         sizes: How many tokens each token is merged of, `(images, tokens, 1)`; None if one.
     """
 
@@ -40,6 +43,7 @@ class Place:
     spared: int
     kept: Size
     heads: int
+    queries: Operand | None = None
     keys: Operand | None = None
     sizes: Value | None = None
 
@@ -143,7 +147,7 @@ def _topk(build: Builder, place: Place) -> Left:
             data_dependent=False,
         )
     )
-    moved = _gather(build, f"{path}/Gather", place.tokens, chosen, place.kept)
+    moved = gathered(build, f"{path}/Gather", place.tokens, chosen, place.kept)
     return Left(tokens=_joined(place, place.tokens.part(images, place.spared, width), moved))
 
 
@@ -152,106 +156,53 @@ def _tome(build: Builder, place: Place) -> Left:
 
     Keys, averaged over the heads, tell what is similar; the `r` best pairs are merged to their
     mean, weighted by how many tokens each stands for.  From then on attention adds the logarithm of
-    that number to its scores.  Left out: marking CLS as unlike all others, and sorting the
-    unmerged tokens back into their order.
+    that number to its scores.  Left out: marking CLS as unlike all others.
     """
     path = f"merging.{place.number}"
     images, tokens, _ = place.tokens.shape
-    from_count, to_count = ceil_div(tokens, 2), tokens // 2
-    merged = tokens - place.spared - place.kept
-    order, partner = _matched(build, path, place, from_count, to_count)
-    unmerged = from_count - merged
-
-    def merge(kind: str, x: Value) -> Value:
-        stay = _gather(build, f"{path}{kind}/Gather", x, order, unmerged)
-        move = _gather(build, f"{path}{kind}/Gather_2", x, order, merged)
-        target = x.part(images, to_count, x.shape[-1])
-        summed = build.append(
-            Movement(
-                name=f"{path}{kind}/ScatterElements",
-                operands=tuple(v.operand for v in (target, move, partner) if v.sources),
-                shape=target.shape,
-                function="scatterelements",
-            )
-        )
-        return _joined(place, stay, summed)
-
+    match = matched(
+        build,
+        path,
+        _mean_key(build, path, place),
+        ceil_div(tokens, 2),
+        tokens // 2,
+        tokens - place.spared - place.kept,
+    )
     x = place.tokens
     if place.sizes is not None:
         x = build.elementwise(f"{path}/Mul", "mul", x, place.sizes)
-    total = merge("", x)
+    total = _joined(place, *match.into(build, path, x))
     ones = Value((), (images, tokens, 1), 0)  # nothing was merged before: there is nothing to read
-    sizes = merge(".size", place.sizes or ones)
+    sizes = _joined(place, *match.into(build, f"{path}.size", place.sizes or ones))
     mean = build.elementwise(f"{path}/Div_2", "div", total, sizes)
     mask = build.elementwise(f"{path}/Log", "log", sizes)
     return Left(tokens=mean, sizes=sizes, mask=mask.operand)
 
 
-def _matched(
-    build: Builder, path: str, place: Place, from_count: Size, to_count: Size
-) -> tuple[Value, Value]:
-    """The tokens in the order in which they merge best, and the partners of those that merge."""
+def _mean_key(build: Builder, path: str, place: Place) -> Value:
+    """The keys of the attention just before, averaged over its heads: `(images, tokens, width)`."""
     if place.keys is None:
         raise PruningError("tome compares keys, and finds no attention that has them")
     images, tokens, _ = place.tokens.shape
     width = place.keys.elements // (images * place.heads * tokens)
     keys = Value(place.keys.sources, (images, place.heads, tokens, width), place.keys.elements)
-    metric = build.reduce(f"{path}/ReduceMean", "reducemean", keys, images, tokens, width)
-    length = build.reduce(f"{path}/ReduceL2", "reducel2", metric, images, tokens, 1)
-    unit = build.elementwise(f"{path}/Div", "div", metric, length)
-    scores = build.append(
-        MatMul(
-            name=f"{path}/MatMul",
-            operands=(
-                unit.part(images, from_count, width).operand,
-                unit.part(images, to_count, width).operand,
-            ),
-            shape=(images, from_count, to_count),
-            copies=images,
-            m=from_count,
-            k=width,
-            n=to_count,
-            weights=0,
-        )
-    )
-    best = build.reduce(f"{path}/Max", "max", scores, images, from_count, 2)  # which, and how much
-    merged = tokens - place.spared - place.kept
-    order = build.append(
-        TokenSelection(
-            name=f"{path}/TopK",
-            operands=(best.part(images, from_count).operand,),
-            shape=(images, from_count),
-            function="topk",
-            candidates=images * from_count,
-            kept=images * (from_count - merged),
-            data_dependent=False,
-        )
-    )
-    partner = build.append(
-        Movement(
-            name=f"{path}/Gather_3",
-            operands=(best.part(images, merged).operand, order.part(images, merged).operand),
-            shape=(images, merged),
-            function="gather",
-        )
-    )
-    return order, partner
+    return build.reduce(f"{path}/ReduceMean", "reducemean", keys, images, tokens, width)
 
 
-def _gather(build: Builder, name: str, x: Value, which: Value, count: Size) -> Value:
-    """`count` of the tokens `x` `(images, tokens, width)`."""
-    images, _, width = x.shape
-    rows = x.part(images, count, width)
-    if not x.sources:
-        return Value((), rows.shape, 0)
-    return build.append(
-        Movement(
-            name=name,
-            operands=(rows.operand, which.part(images, count).operand),
-            shape=(images, count, width),
-            function="gather",
-        )
+def _evit(build: Builder, place: Place) -> Left:
+    """EViT: the best by CLS attention, of a fixed number, and one token for the others."""
+    if place.queries is None or place.keys is None:
+        raise PruningError("evit ranks by attention, and finds none in the block")
+    tokens = fused_inattentive(
+        build,
+        f"reorganization.{place.number}",
+        place.tokens,
+        (place.queries, place.keys),
+        place.heads,
+        place.spared,
+        place.kept,
     )
+    return Left(tokens=tokens)
 
 
 def _joined(place: Place, *values: Value) -> Value:
@@ -265,6 +216,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "heatvit": Method(where="before", prune=_heatvit, packed=1, data_dependent=True),
         "topk": Method(where="before", prune=_topk),
+        "dynamicvit": Method(where="before", prune=_topk),  # by its paper's name
+        "evit": Method(where="between", prune=_evit, packed=1),
         "tome": Method(where="between", prune=_tome, halves=True),
     }
 )

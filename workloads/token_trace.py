@@ -1,4 +1,4 @@
-"""A token trace: how many patches each image keeps after each selector."""
+"""A token trace: how many patches each image keeps after each selector, or how large it is."""
 
 from __future__ import annotations
 
@@ -30,17 +30,25 @@ class TokenTrace:
     >>> two.bindings()[1]
     {'kept_1': 98, 'kept_2': 41, 'kept_3': 30}
 
+    Or, with `over`, how large each image is: a row is then a binding of those symbols.
+
+    >>> TokenTrace.of("sizes", 96, [[64, 96]], "by hand", over=("height", "width")).bindings()
+    ({'height': 64, 'width': 96},)
+
     Attributes:
         name: For people.
-        patches: Patches that every image has before the first selector.
-        counts: One row for each image, one count for each selector.
+        patches: Patches that every image has before the first selector; with `over`, the most that
+            a symbol may be.
+        counts: One row for each image, one count for each selector or symbol.
         source: How it was made.
         labels: What the images are called, if they are called anything.
         note: What was done to the counts since, such as fitting them to another patch count.
+        over: The symbols that the columns stand for, where they are not `kept_1`, `kept_2`...
 
     Raises:
         TraceError: There is no image or no selector, or a row is longer than another or does not
-            hold `0 <= kept_k <= kept_(k-1)`, where `kept_0` is `patches`.
+            hold `0 <= kept_k <= kept_(k-1)`, where `kept_0` is `patches`; with `over`,
+            `1 <= symbol <= patches`.
     """
 
     name: str
@@ -49,6 +57,7 @@ class TokenTrace:
     source: str
     labels: tuple[str, ...] = ()
     note: str = ""
+    over: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"token trace {self.name}"
@@ -62,7 +71,8 @@ class TokenTrace:
                 f"got {len(self.labels)}"
             )
         for number, row in enumerate(self.counts):
-            checked_row(row, self.patches, len(self.counts[0]), f"{where}, image {number + 1}")
+            here = f"{where}, image {number + 1}"
+            checked_row(row, self.patches, len(self.counts[0]), here, self.over)
 
     @classmethod
     def of(
@@ -72,6 +82,7 @@ class TokenTrace:
         counts: ArrayLike | Sequence[Sequence[int]],
         source: str,
         labels: Sequence[str] = (),
+        over: Sequence[str] = (),
     ) -> TokenTrace:
         """A trace from an array or from lists of kept counts `(images, selectors)`.
 
@@ -101,7 +112,14 @@ class TokenTrace:
                 )
         rows = tuple(tuple(int(kept) for kept in row) for row in array.tolist())
         lines = tuple(" ".join(label.split()) for label in labels)
-        return cls(name=name, patches=int(patches), counts=rows, source=source, labels=lines)
+        return cls(
+            name=name,
+            patches=int(patches),
+            counts=rows,
+            source=source,
+            labels=lines,
+            over=tuple(over),
+        )
 
     @property
     def images(self) -> int:
@@ -123,8 +141,8 @@ class TokenTrace:
         return _array(self.counts)
 
     def symbols(self) -> tuple[str, ...]:
-        """The columns' names: `kept_1`, `kept_2`..."""
-        return tuple(f"kept_{number + 1}" for number in range(self.selectors))
+        """The columns' names: `over`, or `kept_1`, `kept_2`..."""
+        return self.over or tuple(f"kept_{number + 1}" for number in range(self.selectors))
 
     def bindings(self) -> tuple[dict[str, int], ...]:
         """A binding for each image, in order."""
@@ -161,8 +179,13 @@ class TokenTrace:
         ((138, 59),)
 
         Raises:
-            TraceError: `patches` is less than one.
+            TraceError: `patches` is less than one, or the counts are sizes of images.
         """
+        if self.over:
+            raise TraceError(
+                f"token trace {self.name} says how large images are ({', '.join(self.over)}), not "
+                "how many patches they keep; tilewise ragged takes it"
+            )
         if patches == self.patches:
             return self
         counts = tuple(tuple(-(-kept * patches // self.patches) for kept in r) for r in self.counts)
@@ -175,6 +198,11 @@ class TokenTrace:
     def describe(self) -> str:
         """One line: how many images and selectors, and what is kept."""
         means = ", ".join(f"{kept:.1f}" for kept in self.mean())
+        if self.over:
+            line = (
+                f"{self.images} image{'s' * (self.images > 1)}; mean {', '.join(self.over)} {means}"
+            )
+            return f"{line}, at most {self.patches}" + f"; {self.note}" * bool(self.note)
         ratios = ", ".join(f"{ratio:.3f}" for ratio in self.keep_ratios())
         line = (
             f"{self.images} image{'s' * (self.images > 1)} of {self.patches} patches; "
@@ -183,26 +211,34 @@ class TokenTrace:
         return f"{line}; {self.note}" if self.note else line
 
 
-def checked_row(row: Sequence[int], patches: int, selectors: int, where: str) -> None:
+def checked_row(
+    row: Sequence[int], patches: int, selectors: int, where: str, over: Sequence[str] = ()
+) -> None:
     """Asserts that a row is one of a trace.
 
     Raises:
         TraceError: It holds no count, or not `selectors` of them, or a count that is negative or
-            larger than the one before; the message begins with `where`.
+            larger than the one before, or with `over` larger than `patches` or less than 1; the
+            message begins with `where`.
     """
     if not row:
         raise TraceError(f"{where}: wanted a kept count for each selector, got none")
     if len(row) != selectors:
         raise TraceError(f"{where}: wanted {selectors} kept counts as in the first, got {len(row)}")
-    before, origin = patches, "the patches of an image"
+    if over and len(over) != len(row):
+        raise TraceError(f"{where}: wanted a number for each of {', '.join(over)}, got {len(row)}")
+    before, origin = (
+        patches,
+        "the most that the trace states" if over else "the patches of an image",
+    )
     for number, kept in enumerate(row, start=1):
-        if kept < 0:
-            raise TraceError(f"{where}: wanted kept_{number} of 0 or more, got {kept}")
+        name = over[number - 1] if over else f"kept_{number}"
+        if kept < bool(over):
+            raise TraceError(f"{where}: wanted {name} of {int(bool(over))} or more, got {kept}")
         if kept > before:
-            raise TraceError(
-                f"{where}: wanted kept_{number} of at most {before}, {origin}, got {kept}"
-            )
-        before, origin = kept, f"which is kept_{number}"
+            raise TraceError(f"{where}: wanted {name} of at most {before}, {origin}, got {kept}")
+        if not over:
+            before, origin = kept, f"which is kept_{number}"
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""Token traces, from four sources: recorded, given in a file, sampled, and published.
+"""Token traces: recorded, given in a file, sampled, published, and computed from image sizes.
 
 Everywhere, what a user calls a token trace is a name of `trace_names()` or the path of a CSV or NPZ
 file (`trace_files` says what is in one). Recording needs onnxruntime: see `recording`.
@@ -7,7 +7,8 @@ file (`trace_files` says what is in one). Recording needs onnxruntime: see `reco
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from fractions import Fraction
 from functools import cache
@@ -17,14 +18,19 @@ from pathlib import Path
 
 import numpy as np
 
+from .image_sizes import Sizes, latents, naflex, native, parse_sizes, read_sizes
 from .token_trace import TokenTrace, TraceError
 from .trace_files import parse_csv, read_trace, write_trace
 
 __all__ = [
     "TokenTrace",
     "TraceError",
+    "latents",
+    "naflex",
+    "native",
     "published",
     "published_names",
+    "read_sizes",
     "read_trace",
     "sampled",
     "trace",
@@ -33,6 +39,11 @@ __all__ = [
 ]
 
 _MEASURED = ("digits16", "dinov2-crops")
+_SIZED: dict[str, Callable[[Sizes], TokenTrace]] = {
+    "naflex-photos": naflex,
+    "native-photos": native,
+    "latents-photos": latents,
+}
 _TRACES = resources.files(__name__.rpartition(".")[0]).joinpath("traces")
 
 
@@ -52,6 +63,8 @@ def trace(name_or_path: str | Path, patches: int | None = None) -> TokenTrace:
     text = str(name_or_path)
     if text in _MEASURED:
         return _measured(text)
+    if text in _SIZED:
+        return _sized(text)
     if text in published_names():
         return published(text)
     path = Path(name_or_path)
@@ -61,8 +74,8 @@ def trace(name_or_path: str | Path, patches: int | None = None) -> TokenTrace:
 
 
 def trace_names() -> tuple[str, ...]:
-    """The shipped traces: those that were measured, then those that were published."""
-    return (*_MEASURED, *published_names())
+    """The shipped traces: those that were measured, then those of image sizes, then published."""
+    return (*_MEASURED, *_SIZED, *published_names())
 
 
 def sampled(
@@ -172,6 +185,14 @@ def _ratios(row: dict[str, str]) -> Iterator[str]:
 def _measured(name: str) -> TokenTrace:
     text = _TRACES.joinpath(f"{name}.csv").read_text(encoding="utf-8")
     return parse_csv(text, f"{name}.csv", name)
+
+
+@cache
+def _sized(name: str) -> TokenTrace:
+    where = "image-sizes.csv"
+    labels, sizes = parse_sizes(_TRACES.joinpath(where).read_text(encoding="utf-8"), where)
+    made = _SIZED[name](sizes)
+    return replace(made, name=name, labels=labels, source=f"{made.source}; sizes of {where}")
 
 
 @cache

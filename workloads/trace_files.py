@@ -10,7 +10,11 @@ An unnamed first column, such as the index that pandas writes, is left aside.
     137,69,48
     98,41,30
 
-An NPZ holds `counts` `(images, selectors)` and `patches`, and may hold `source` and `labels`.
+A line `# symbols: height, width` names columns that say how large images are instead; `patches` is
+then the most that one of them may be, and where it is not stated, the most that one is.
+
+An NPZ holds `counts` `(images, selectors)` and `patches`, and may hold `source`, `labels` and
+`symbols`.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +35,7 @@ from .token_trace import TokenTrace, TraceError, checked_row
 __all__ = ["parse_csv", "read_trace", "write_trace"]
 
 _KEPT = re.compile(r"kept_([1-9]\d{0,2})")
-_COMMENT = re.compile(r"#\s*(patches|source|note)\s*[:=]\s*(.*)")
+_COMMENT = re.compile(r"#\s*(patches|source|note|symbols)\s*[:=]\s*(.*)")
 _PATCHES = "a first line `# patches: 196`, or a column `patches`, would"
 
 
@@ -95,7 +100,8 @@ def parse_csv(text: str, where: str, name: str, patches: int | None = None) -> T
         raise TraceError(f"{where} is empty: wanted a header kept_1,kept_2,... and a line an image")
     header, *rows = [(number, _fields(line, f"{where}, line {number}")) for number, line in table]
     names = header[1]
-    columns = _columns(names, f"{where}, line {header[0]}")
+    over = tuple(said.get("symbols", "").replace(",", " ").split())
+    columns = _columns(names, f"{where}, line {header[0]}", over)
     if not rows:
         raise TraceError(f"{where} has a header and no line below it: wanted a line for each image")
     stated = {} if "patches" not in said else {said["patches"]: f"{where}, # patches"}
@@ -109,9 +115,11 @@ def parse_csv(text: str, where: str, name: str, patches: int | None = None) -> T
         labels += [row[i] for i in columns["image"]]
         for i in columns["patches"]:
             stated.setdefault(row[i], here)
-    agreed = _agreed(stated, where, patches)
+    if over and not stated:
+        stated = {str(max(max(row) for row in counts)): where}
+    agreed = _agreed(stated, where, None if over else patches)
     for (number, _), kept in zip(rows, counts, strict=True):
-        checked_row(kept, agreed, len(columns["kept"]), f"{where}, line {number}")
+        checked_row(kept, agreed, len(columns["kept"]), f"{where}, line {number}", over)
     return TokenTrace(
         name=name,
         patches=agreed,
@@ -119,6 +127,7 @@ def parse_csv(text: str, where: str, name: str, patches: int | None = None) -> T
         source=said.get("source") or f"given as {Path(where).name}",
         labels=tuple(labels),
         note=said.get("note") or _assumed(stated, agreed),
+        over=over,
     )
 
 
@@ -138,27 +147,32 @@ def _fields(line: str, where: str) -> list[str]:
         raise TraceError(f"{where} is no CSV: {error}") from None
 
 
-def _columns(names: list[str], where: str) -> dict[str, list[int]]:
-    """Which columns hold the kept counts, by selector, and which the names and the patches."""
+def _columns(names: list[str], where: str, over: tuple[str, ...]) -> dict[str, list[int]]:
+    """Which columns hold the counts, by selector or symbol, and which the names and the patches."""
     columns: dict[str, list[int]] = {"kept": [], "image": [], "patches": []}
+    wanted = ", ".join(over) or "kept_1, kept_2, ..."
     kept: dict[int, int] = {}
     for index, name in enumerate(names):
         match = _KEPT.fullmatch(name)
-        if match:
+        if name in over:
+            kept[over.index(name) + 1] = index
+        elif match and not over:
             kept[int(match[1])] = index
         elif name in ("image", "patches"):
             columns[name].append(index)
         elif name or index:
             raise TraceError(
-                f"{where}: wanted a header of kept_1, kept_2, ..., and perhaps image and patches, "
-                f"got the column {name[:40]!r}"
+                f"{where}: wanted a header of {wanted}, and perhaps image and patches, got "
+                f"the column {name[:40]!r}"
             )
     for name in names:
         if name and names.count(name) > 1:
             raise TraceError(f"{where}: wanted each column once, got {name} twice")
     if not kept:
-        raise TraceError(f"{where}: wanted a header with the columns kept_1, kept_2, ..., got none")
-    missing = set(range(1, len(kept) + 1)) - kept.keys()
+        raise TraceError(f"{where}: wanted a header with the columns {wanted}, got none")
+    missing = set(range(1, (len(over) or len(kept)) + 1)) - kept.keys()
+    if missing and over:
+        raise TraceError(f"{where}: wanted a column for {over[min(missing) - 1]}, got none")
     if missing:
         raise TraceError(
             f"{where}: wanted the columns kept_1 to kept_{max(kept)}, got none for "
@@ -219,24 +233,18 @@ def _parse_npz(content: bytes, where: str, name: str, patches: int | None) -> To
             arrays["counts"],
             texts.get("source") or f"given as {Path(where).name}",
             [str(label) for label in arrays.get("labels", np.empty(0)).ravel()],
+            [str(name) for name in arrays.get("symbols", np.empty(0)).ravel()],
         )
     except TraceError as error:
         raise TraceError(f"{where}: {error}") from None
-    note = texts.get("note") or _assumed(stated, agreed)
-    return TokenTrace(
-        name=name,
-        patches=agreed,
-        counts=trace.counts,
-        source=trace.source,
-        labels=trace.labels,
-        note=note,
-    )
+    return replace(trace, note=texts.get("note") or _assumed(stated, agreed))
 
 
 def _csv(trace: TokenTrace) -> str:
     buffer = io.StringIO()
     buffer.write(f"# patches: {trace.patches}\n")
-    for key, text in (("source", trace.source), ("note", trace.note)):
+    stated = {"symbols": ", ".join(trace.over), "source": trace.source, "note": trace.note}
+    for key, text in stated.items():
         if text:
             buffer.write(f"# {key}: {' '.join(text.split())}\n")
     writer = csv.writer(buffer, lineterminator="\n")
@@ -258,5 +266,6 @@ def _npz(trace: TokenTrace) -> bytes:
         source=np.str_(trace.source),
         note=np.str_(trace.note),
         labels=np.array(trace.labels, dtype=np.str_),
+        symbols=np.array(trace.over, dtype=np.str_),
     )
     return buffer.getvalue()

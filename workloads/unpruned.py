@@ -41,7 +41,7 @@ def patches_of(workload: Workload, given: Mapping[str, int] | None = None) -> in
     Raises:
         BindingError: The model has no selector.
     """
-    symbols = {s.name: s.default for s in workload.symbols if s.default is not None}
+    symbols = {s.name: s.default for s in workload.symbols if isinstance(s.default, int)}
     return known(evaluate(patches(workload), {**symbols, **(given or {})}))
 
 

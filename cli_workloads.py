@@ -1,0 +1,69 @@
+"""Workloads whose tokens vary otherwise than by pruning blocks: merged, or of any size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from .cli_inputs import UserError, is_path, nearest
+
+if TYPE_CHECKING:
+    from .workloads import Workload
+
+__all__ = ["merged_workload", "sized_workload"]
+
+
+def merged_workload(name: str, modules: str, keep: str | None) -> Workload:
+    """A UNet that merges tokens: `--prune tome`, or `tome@self,cross,mlp`.
+
+    Raises:
+        UserError: The share is missing or malformed, or there is no such module.
+        PruningError: The model is no UNet whose tokens can merge.
+    """
+    from .workloads.residual_modules import Kind
+    from .workloads.unet_merging import KINDS, merged
+
+    if keep is None or not re.fullmatch(r"\d*\.?\d+", keep):
+        raise UserError(
+            f"--prune tome: say what share of the tokens is left at a UNet's largest resolution, "
+            f"as in --keep 0.5{', not ' + keep if keep else ''}; of a ViT say which blocks merge, "
+            "as in tome@4,7,10"
+        )
+    within = modules.split(",") if modules else ["self"]
+    for one in within:
+        if one not in KINDS:
+            raise UserError(
+                f"--prune tome@{modules}: no module is called {one}{nearest(one, KINDS)}; "
+                f"there are {', '.join(KINDS)}"
+            )
+    source = Path(name) if is_path(name) else name
+    return merged(source, float(keep), cast("list[Kind]", within))
+
+
+def sized_workload(
+    name: str, model: Workload, prune: str | None, symbols: Sequence[str]
+) -> Workload:
+    """The model over the symbols of a trace of image sizes: a ViT over `patches`, if it must be.
+
+    Raises:
+        UserError: It has no such symbol.
+        PruningError: It is no ViT that runs over any number of patches.
+    """
+    from .workloads.any_size import PATCHES, flexible
+
+    own = [symbol.name for symbol in model.symbols]
+    missing = [symbol for symbol in symbols if symbol not in own]
+    if missing == [PATCHES] and prune is not None:
+        raise UserError(
+            f"--prune {prune}: a ViT whose images differ in size is not pruned too; leave one out"
+        )
+    if missing == [PATCHES]:
+        return flexible(Path(name) if is_path(name) else name)
+    if missing:
+        raise UserError(
+            f"{model.name} has no symbol {missing[0]}, over which the trace is"
+            + (nearest(missing[0], own) or f"; it has {', '.join(own) or 'none'}")
+        )
+    return model

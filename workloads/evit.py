@@ -1,0 +1,97 @@
+"""EViT: the patches that CLS attends to most stay, and the others become one token.
+
+Liang et al., "Not All Patches are What You Need: Expediting Vision Transformers via Token
+Reorganizations", ICLR 2022, and its code, github.com/youweiliang/evit: between the attention and
+the MLP of a block.  The sum of the others, weighted by the attention to them, is one more token,
+which later blocks may keep or fuse again like a patch.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from .extent import Size
+from .matching import gathered
+from .operator import MatMul, Operand, Softmax, TokenSelection
+from .pruning_blocks import PruningError
+from .zoo.building import Builder, Value, side_by_side
+
+__all__ = ["fused_inattentive"]
+
+
+def fused_inattentive(
+    build: Builder,
+    path: str,
+    tokens: Value,
+    attention: tuple[Operand, Operand],
+    heads: int,
+    spared: int,
+    kept: Size,
+) -> Value:
+    """Prunes the tokens `(images, n, width)` to `(images, spared + kept + 1, width)`.
+
+    The scores of a fused attention never leave the machine, so the row of CLS is computed once
+    more: `n * width` MACs for each image.  Without a CLS token there is no such row.
+
+    Args:
+        build: Where the operators go.
+        path: Of their names.
+        tokens: CLS and others that stay, then the patches.
+        attention: What the attention just before compares, Q and K.
+        heads: Its heads.
+        spared: Tokens before the patches.
+        kept: Patches that stay.
+
+    Raises:
+        PruningError: There is no CLS token.
+    """
+    if not spared:
+        raise PruningError("evit ranks patches by the attention of CLS, and the model has no CLS")
+    images, count, width = tokens.shape
+    queries, keys = attention
+    head = keys.elements // (images * heads * count)
+    scores = build.append(
+        MatMul(
+            name=f"{path}/MatMul",
+            operands=(
+                Operand(sources=queries.sources, elements=images * heads * head),
+                Operand(sources=keys.sources, elements=images * heads * count * head),
+            ),
+            shape=(images, heads, 1, count),
+            copies=images * heads,
+            m=1,
+            k=head,
+            n=count,
+            weights=0,
+        )
+    )
+    row = build.append(
+        Softmax(
+            name=f"{path}/Softmax",
+            operands=(scores.operand,),
+            shape=scores.shape,
+            rows=images * heads,
+            row_length=count,
+        )
+    )
+    patches = count - spared
+    shares = row.part(images, heads, patches)
+    mean = build.reduce(f"{path}/ReduceMean", "reducemean", shares, images, patches)
+    chosen = build.append(
+        TokenSelection(
+            name=f"{path}/TopK",
+            operands=(mean.operand,),
+            shape=(images, patches),
+            function="topk",
+            candidates=images * patches,
+            kept=images * kept,
+            data_dependent=False,
+        )
+    )
+    stay = gathered(build, f"{path}/Gather", tokens, chosen, kept)
+    others = gathered(build, f"{path}/Gather_2", tokens, chosen, patches - kept)
+    weight = mean.part(images, patches - kept)
+    weighted = build.elementwise(f"{path}/Mul", "mul", others, weight)
+    fused = build.reduce(f"{path}/ReduceSum", "reducesum", weighted, images, 1, cast("int", width))
+    first = tokens.part(images, spared, width)
+    return side_by_side((images, spared + kept + 1, width), first, stay, fused)
