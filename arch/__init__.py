@@ -1,7 +1,7 @@
 """What work is computed on: arrays, memories, vector units, GPUs and their energy."""
 
 from .accelerator import Accelerator, Host
-from .array import OVERLAPS, ComputeArray, Dataflow, Overlap, SystolicArray, UnrolledArray
+from .array import OVERLAPS, ComputeArray, Dataflow, Overlap, Split, SystolicArray, UnrolledArray
 from .document import MachineError
 from .energy import EnergyTable, PerDram, SramPoint
 from .formats import FORMATS, Format, FormatError, PerFormat, bits
@@ -31,6 +31,7 @@ __all__ = [
     "Overlap",
     "PerDram",
     "PerFormat",
+    "Split",
     "SramPoint",
     "SystolicArray",
     "UnrolledArray",

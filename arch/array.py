@@ -15,6 +15,7 @@ Dataflow = Literal["ws", "os", "is"]
 Overlap = Literal[
     "single", "shadow-broadcast", "shadow-gated", "global-drain", "pe-drain", "scale-sim"
 ]
+Split = Literal["tile", "head", "image"]
 
 _STATIONARY: Final[tuple[Overlap, ...]] = (
     "shadow-gated", "shadow-broadcast", "single", "scale-sim"
@@ -37,6 +38,13 @@ class SystolicArray(Value, frozen=True):
     - `os`: `global-drain` (the whole array drains before it starts again), `pe-drain` (a drain
       register per PE; the default), `scale-sim`.
 
+    `split` is what several arrays, which share all buffers, get of the work:
+
+    - `tile` (the default): column blocks of a tile in turn, whoever they belong to;
+    - `head`: products with operands of their own, such as the heads of attention, go whole to one
+      array each; all other products are split as by `tile`;
+    - `image`: each image of a batch belongs to one array, and weights go to all arrays at once.
+
     `macs_per_pe_cycle` is how many multiply-accumulates one PE does in a cycle, by format; a
     rational, because packings such as 7 int4 products in 4 cycles exist.
 
@@ -52,6 +60,7 @@ class SystolicArray(Value, frozen=True):
     rows: Count
     cols: Count
     count: Count = 1
+    split: Split = "tile"
     dataflow: Dataflow = "ws"
     overlap: Overlap = "shadow-gated"
     macs_per_pe_cycle: PerFormat = PerFormat(int8=Fraction(1))

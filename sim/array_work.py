@@ -70,8 +70,10 @@ def whole_units(array: ComputeArray) -> tuple[int, int, int]:
 
 
 def side_by_side(array: ComputeArray) -> int:
-    """Products with operands of their own that one fold takes at once: heads, Th."""
-    return array.th if isinstance(array, UnrolledArray) else 1
+    """Heads that can be taken at once: Th, or one on each array if arrays are dealt heads."""
+    if isinstance(array, UnrolledArray):
+        return array.th
+    return 1 if array.split == "tile" else array.count
 
 
 def stream_elements(array: ComputeArray, m: int, k: int) -> int:
@@ -131,8 +133,9 @@ def array_work(
 ) -> ArrayWork:
     """The work of `copies` products of `(m, k) @ (k, n)` that enter the arrays back to back.
 
-    Several systolic arrays take whole column blocks in turn, copy after copy.  An unrolled array
-    takes several copies as its heads, and deals the input channels of a single one to them.
+    Several systolic arrays take whole column blocks in turn, copy after copy, whatever their
+    `split`: what they do apart is `shares.abreast`.  An unrolled array takes several copies as its
+    heads, and deals the input channels of a single one to them.
 
     Args:
         array: The arrays.

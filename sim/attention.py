@@ -7,8 +7,10 @@ run in the order
     QK(0), QK(1), AV(0), QK(2), AV(1), ..., AV(last)
 
 across the heads of the batch, with the scores of two blocks in the accumulators.  An array that
-multiplies several heads side by side takes such a block of each of them at once.  If a whole row of
-scores fits there, a block has all keys.  If not, softmax is taken online (Milakov and Gimelshein,
+multiplies several heads side by side takes such a block of each of them at once; so do several
+arrays to which heads or images are dealt, of sizes that may differ: a block then has the same range
+of rows and keys of every array's head, as long as there are any.  If a whole row of scores fits
+there, a block has all keys.  If not, softmax is taken online (Milakov and Gimelshein,
 arXiv:1805.02867, 2018; Dao et al., FlashAttention, NeurIPS 2022): each block's sums are merged into
 the row's running result by the vector unit, at a scale and an addition for each element.
 
@@ -23,9 +25,10 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from ..arch import Accelerator
-from .array_work import ArrayWork, array_work
+from .array_work import ArrayWork
 from .attention_mapping import AttentionMapping, Heads, choose, fits, stays
 from .gemm import lane_cycles
+from .lanes import Lanes, block_work, cut, keys_of, rows_of, scores_of
 from .loops import Part, joined, parts
 from .program import Node, Tile
 
@@ -37,21 +40,30 @@ def nodes(
     heads: Heads, mapping: AttentionMapping, machine: Accelerator, rate: Fraction
 ) -> tuple[Node, ...]:
     """The loop nest: for each block, the scores of the one after it, then its own sums."""
-    maker = _Tiles(heads=heads, mapping=mapping, machine=machine, rate=rate)
-    chunks = parts(heads.keys, mapping.keys)
-    rows = parts(heads.queries, mapping.queries)
-    together = parts(heads.copies, mapping.heads)
+    keeps = stays(heads, mapping, machine)
+    maker = _Tiles(heads=heads, mapping=mapping, machine=machine, rate=rate, keeps=keeps)
+    together = [lanes for times, lanes in heads.taken(mapping.heads) for _ in range(times)]
 
-    def opening_block(copies: int) -> _Block:
-        return _Block(copies, rows=rows[0], keys=chunks[0], opens_head=True, closes_head=False)
+    @cache
+    def rows_of_scores(lanes: Lanes) -> list[Part]:
+        return parts([lane.queries for lane in lanes], mapping.queries)
+
+    @cache
+    def chunks_of_keys(lanes: Lanes) -> list[Part]:
+        return parts([lane.keys for lane in lanes], mapping.keys)
+
+    def opening_block(lanes: Lanes) -> _Block:
+        rows, keys = rows_of_scores(lanes)[0], chunks_of_keys(lanes)[0]
+        return _Block(lanes, rows=rows, keys=keys, opens_head=True, closes_head=False)
 
     @cache
     def row(
-        copies: int, part: Part, following: Part | None, first_head: bool, next_copies: int
+        lanes: Lanes, part: Part, following: Part | None, first_head: bool, next_lanes: Lanes
     ) -> tuple[Node, ...]:
+        chunks = chunks_of_keys(lanes)
         blocks = [
             _Block(
-                copies,
+                lanes,
                 rows=part,
                 keys=chunk,
                 opens_head=part.first and chunk.first,
@@ -61,10 +73,10 @@ def nodes(
         ]
         if following is not None:
             blocks.append(
-                _Block(copies, rows=following, keys=chunks[0], opens_head=False, closes_head=False)
+                _Block(lanes, rows=following, keys=chunks[0], opens_head=False, closes_head=False)
             )
-        elif next_copies:
-            blocks.append(opening_block(next_copies))
+        elif next_lanes:
+            blocks.append(opening_block(next_lanes))
         pairs: list[tuple[int, tuple[Node, ...]]] = []
         for index, block in enumerate(blocks[: len(chunks)]):
             ahead = blocks[index + 1] if index + 1 < len(blocks) else None
@@ -74,19 +86,18 @@ def nodes(
         return joined(pairs)
 
     @cache
-    def head(copies: int, first: bool, next_copies: int) -> tuple[Node, ...]:
-        followers = [*rows[1:], None]
+    def head(lanes: Lanes, first: bool, next_lanes: Lanes) -> tuple[Node, ...]:
+        rows = rows_of_scores(lanes)
         return joined(
-            (1, row(copies, part, following, first and part.first, next_copies))
-            for part, following in zip(rows, followers, strict=True)
+            (1, row(lanes, part, following, first and part.first, next_lanes))
+            for part, following in zip(rows, [*rows[1:], None], strict=True)
         )
 
-    following = [*(part.size for part in together[1:]), 0]
     heads_nodes = joined(
-        (1, head(part.size, part.first, after))
-        for part, after in zip(together, following, strict=True)
+        (1, head(lanes, number == 0, after))
+        for number, (lanes, after) in enumerate(zip(together, [*together[1:], ()], strict=True))
     )
-    first = maker.scores(opening_block(together[0].size))
+    first = maker.scores(opening_block(together[0]))
     once = heads.bytes(heads.once)
     opening = replace(
         first,
@@ -100,43 +111,62 @@ def nodes(
 class _Block(NamedTuple):
     """A block of scores of some heads, and whether it is the first and the last of these."""
 
-    copies: int
+    lanes: Lanes
     rows: Part
     keys: Part
     opens_head: bool
     closes_head: bool
 
+    @property
+    def cut(self) -> Lanes:
+        """What of its heads is in it."""
+        return cut(self.lanes, self.rows, self.keys)
+
+    @property
+    def row_count(self) -> int:
+        """Its rows, also of heads that have no more keys."""
+        pairs = zip(self.lanes, self.rows.shares, strict=True)
+        return sum(lane.copies * rows for lane, rows in pairs)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tiles:
-    """The two tiles of a block."""
+    """The two tiles of a block; `keeps` if keys and values stay while all its rows pass."""
 
     heads: Heads
     mapping: AttentionMapping
     machine: Accelerator
     rate: Fraction
+    keeps: bool
 
     def _loads(self, block: _Block, which: int) -> tuple[int, int]:
         """Bytes of keys (0) or values (1) that the block loads, and that it frees."""
         heads = self.heads
-        if stays(heads, self.mapping, self.machine):
-            return heads.loaded_bytes(block.copies * heads.keys)[which] * block.opens_head, 0
-        streamed = heads.loaded_bytes(block.copies * block.keys.size)[which]
+        if self.keeps:
+            return heads.loaded_bytes(keys_of(block.lanes))[which] * block.opens_head, 0
+        streamed = heads.loaded_bytes(keys_of(block.cut))[which]
         return streamed, streamed
 
-    def _work(self, block: _Block, k: int, n: int) -> ArrayWork:
-        array, bits = self.machine.array, self.heads.bits
-        return array_work(array, block.copies, block.rows.size, k, n, bits=bits, rate=self.rate)
+    def _work(self, block: _Block, width: int, *, sums: bool) -> ArrayWork:
+        return block_work(
+            self.machine.array,
+            block.cut,
+            width,
+            sums=sums,
+            apart=bool(self.heads.dealt),
+            bits=self.heads.bits,
+            rate=self.rate,
+        )
 
     def scores(self, block: _Block) -> Tile:
         """Q K^T of a block, then its softmax."""
-        heads, rows = self.heads, block.copies * block.rows.size
-        scores = rows * block.keys.size
-        left = heads.bytes(rows * heads.head_dim) if heads.loads_input else 0
+        heads = self.heads
+        scores = scores_of(block.cut)
+        left = heads.bytes(block.row_count * heads.head_dim) if heads.loads_input else 0
         right, freed = self._loads(block, 0)
         mask = heads.bytes(scores) * heads.loads_mask
         return Tile(
-            work=self._work(block, heads.head_dim, block.keys.size),
+            work=self._work(block, heads.head_dim, sums=False),
             weight_bytes=right,
             weight_loads=int(right > 0),
             weights_freed=freed,
@@ -151,30 +181,33 @@ class _Tiles:
 
     def sums(self, block: _Block, back: int) -> Tile:
         """A V of a block, once the softmax `back` tiles ago is done."""
-        heads, rows = self.heads, block.copies * block.rows.size
-        results = rows * heads.value_dim
-        extra = heads.extra * heads.bytes(results) if block.keys.last else 0
+        heads = self.heads
+        made = rows_of(block.cut) * heads.value_dim
+        results = block.row_count * heads.value_dim  # that leave, or wait until all keys were there
+        leaving = results * block.keys.last
+        extra = heads.extra * heads.bytes(leaving)
         right, freed = self._loads(block, 1)
-        if block.closes_head and stays(heads, self.mapping, self.machine):
-            freed = heads.head_bytes(block.copies)
-        online = self.mapping.keys < heads.keys
-        cost = heads.merge_cost * online + heads.vector_cost * block.keys.last
+        if block.closes_head and self.keeps:
+            freed = heads.head_bytes(block.lanes)
+        online = self.mapping.online(block.lanes)
+        merged = made * online
         running = 4 * results * online  # the row's result so far, until its last block
+        lane_work = merged * heads.merge_cost + leaving * heads.vector_cost
         return Tile(
-            work=self._work(block, block.keys.size, heads.value_dim),
+            work=self._work(block, heads.value_dim, sums=True),
             weight_bytes=right,
             weight_loads=int(right > 0),
             weights_freed=freed,
             input_bytes=extra,
             input_loads=heads.extra if block.keys.last else 0,
-            accumulator_bytes=4 * results + (running if block.keys.first else 0),
-            scores_freed=4 * rows * block.keys.size,
-            vector_cycles=lane_cycles(results, cost, self.machine),
-            accumulators_freed=4 * results + (running if block.keys.last else 0),
+            accumulator_bytes=4 * made + (running if block.keys.first else 0),
+            scores_freed=4 * scores_of(block.cut),
+            vector_cycles=lane_cycles(1, lane_work, self.machine),
+            accumulators_freed=4 * made + (running if block.keys.last else 0),
             vector_frees=extra,
-            vector_reads=heads.epilogue_operands * results if block.keys.last else 0,
-            sum_reads=results * (1 + 2 * online),
-            outputs=results if block.keys.last else 0,
-            store_bytes=heads.bytes(results) if block.keys.last and heads.stores else 0,
+            vector_reads=heads.epilogue_operands * leaving,
+            sum_reads=made + 2 * merged + (results - made) * block.keys.last,
+            outputs=leaving,
+            store_bytes=heads.bytes(leaving) * heads.stores,
             after=back,
         )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 from ..arch import Accelerator
-from .array_work import array_work, drain_cycles, side_by_side
+from .array_work import drain_cycles, side_by_side
 from .errors import MappingError
 from .gemm import lane_cycles
+from .lanes import Lane, Lanes, block_work, cut, in_order, keys_of, rows_of, scores_of
 from .loops import runs
 from .tiling import SLACK, ladder
 
@@ -23,7 +26,10 @@ class Heads:
     Attributes:
         copies: Heads of the whole batch; each loads keys and values of its own, for those that
             share them meet other heads' queries in between.
-        queries, keys, head_dim, value_dim: Of one head.
+        queries, keys: Of one head, or of any at most.
+        head_dim, value_dim: Of every head.
+        dealt: What stays together on one array: single heads, or all heads of an image, those with
+            the most queries and the most keys first.  Empty if all arrays work on each head.
         bits: Of an operand.
         loads_input, loads_key, loads_value, stores: False where queries, keys, values or the
             result stay on chip.
@@ -42,6 +48,7 @@ class Heads:
     keys: int
     head_dim: int
     value_dim: int
+    dealt: Lanes = ()
     bits: int
     loads_input: bool = True
     loads_key: bool = True
@@ -68,14 +75,30 @@ class Heads:
             self.bytes(keys * self.value_dim) * self.loads_value,
         )
 
-    def head_bytes(self, heads: int) -> int:
+    def head_bytes(self, lanes: Lanes) -> int:
         """Keys and values of some heads, if they must be loaded."""
-        return sum(self.loaded_bytes(heads * self.keys))
+        return sum(self.loaded_bytes(keys_of(lanes)))
+
+    @property
+    def together(self) -> int:
+        """Heads that could be side by side, if the arrays were enough."""
+        return len(self.dealt) or self.copies
+
+    def taken(self, together: int) -> Iterator[tuple[int, Lanes]]:
+        """The heads in order, so many side by side: how often, and which."""
+        if self.dealt:
+            yield from in_order(self.dealt, together)
+            return
+        for times, part in runs(self.copies, together):
+            yield times, (Lane(part.size, self.queries, self.keys),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionMapping:
-    """A block: `queries` rows against `keys` keys, of `heads` heads side by side."""
+    """A block: `queries` rows against `keys` keys, of `heads` heads side by side.
+
+    Of what is dealt to arrays, so many arrays have one head each at a time.
+    """
 
     queries: int
     keys: int
@@ -90,28 +113,36 @@ class AttentionMapping:
         return AttentionMapping(
             queries=min(self.queries, heads.queries),
             keys=min(self.keys, heads.keys),
-            heads=min(self.heads, heads.copies),
+            heads=min(self.heads, heads.together),
         )
+
+    def online(self, lanes: Lanes) -> bool:
+        """Whether rows of scores are taken in several blocks, whose sums are merged."""
+        return self.keys < max(lane.keys for lane in lanes)
 
 
 def stays(heads: Heads, mapping: AttentionMapping, machine: Accelerator) -> bool:
     """Whether a block's keys and values can stay in the weight buffer, beside the next heads'."""
-    return 2 * heads.head_bytes(mapping.heads) <= machine.buffers.weight_bytes
+    _, largest = next(heads.taken(mapping.heads))
+    return 2 * heads.head_bytes(largest) <= machine.buffers.weight_bytes
 
 
 def fits(heads: Heads, mapping: AttentionMapping, machine: Accelerator) -> bool:
     """Whether two blocks of scores, their sums and the operands' tiles have room."""
     buffers = machine.buffers
-    rows, keys = mapping.heads * mapping.queries, mapping.keys  # of all heads together
+    _, lanes = next(heads.taken(mapping.heads))  # the largest
+    _, row_part = next(runs([lane.queries for lane in lanes], mapping.queries))
+    _, key_part = next(runs([lane.keys for lane in lanes], mapping.keys))
+    block = cut(lanes, row_part, key_part)
+    rows, scores = rows_of(block), scores_of(block)
     results = rows * heads.value_dim
-    online = keys < heads.keys
-    if 4 * (2 * rows * keys + (2 + online) * results) > buffers.accumulator_bytes:
+    if 4 * (2 * scores + (2 + mapping.online(lanes)) * results) > buffers.accumulator_bytes:
         return False
     left = heads.bytes(rows * heads.head_dim) if heads.loads_input else 0
-    left += heads.bytes(rows * keys) * heads.loads_mask + heads.bytes(heads.once)
+    left += heads.bytes(scores) * heads.loads_mask + heads.bytes(heads.once)
     if 2 * (left + heads.extra * heads.bytes(results)) > heads.input_room:
         return False
-    streamed = sum(heads.loaded_bytes(mapping.heads * keys))
+    streamed = heads.head_bytes(block)
     if not stays(heads, mapping, machine) and 2 * streamed > buffers.weight_bytes:
         return False
     return not heads.stores or 2 * heads.bytes(results) <= buffers.output_bytes
@@ -126,7 +157,7 @@ def choose(heads: Heads, machine: Accelerator, rate: Fraction) -> AttentionMappi
     """
     candidates = [
         AttentionMapping(queries=rows, keys=keys, heads=together)
-        for together in ladder(min(side_by_side(machine.array), heads.copies), 1)
+        for together in ladder(min(side_by_side(machine.array), heads.together), 1)
         for rows in ladder(heads.queries, 1)
         for keys in ladder(heads.keys, 1)
     ]
@@ -151,16 +182,51 @@ def _estimate(
     heads: Heads, mapping: AttentionMapping, machine: Accelerator, rate: Fraction
 ) -> tuple[float, int, int]:
     """Predicted cycles, DRAM bytes and tiles."""
-    array = vector = moved = descriptors = blocks = 0
     streams = not stays(heads, mapping, machine)
-    online = mapping.keys < heads.keys
-    copies, bits = mapping.heads, heads.bits
-    for row_count, (rows, *_) in runs(heads.queries, mapping.queries):
-        results = copies * rows * heads.value_dim
-        for key_count, (keys, *_) in runs(heads.keys, mapping.keys):
-            count, made = row_count * key_count, copies * rows * keys
-            for k, n in ((heads.head_dim, keys), (keys, heads.value_dim)):
-                work = array_work(machine.array, copies, rows, k, n, bits=bits, rate=rate)
+    cycles, moved, blocks, ends = 0.0, 0, 0, None
+    for times, lanes in heads.taken(mapping.heads):
+        one = _lanes_estimate(heads, lanes, mapping, machine, rate, streams)
+        cycles += one.busy * times
+        moved += one.moved * times
+        blocks += one.blocks * times
+        # The first block's softmax and the last block's results have nothing to hide behind.
+        ends = ends or one.vector / one.blocks
+    return cycles + (ends or 0), moved, 2 * blocks
+
+
+class _Cost(NamedTuple):
+    """Of heads side by side: cycles, those of the vector unit, DRAM bytes, blocks."""
+
+    busy: float
+    vector: int
+    moved: int
+    blocks: int
+
+
+def _lanes_estimate(
+    heads: Heads,
+    lanes: Lanes,
+    mapping: AttentionMapping,
+    machine: Accelerator,
+    rate: Fraction,
+    streams: bool,
+) -> _Cost:
+    array = vector = moved = descriptors = blocks = 0
+    online, bits = mapping.online(lanes), heads.bits
+    for row_count, rows in runs([lane.queries for lane in lanes], mapping.queries):
+        for key_count, keys in runs([lane.keys for lane in lanes], mapping.keys):
+            count, block = row_count * key_count, cut(lanes, rows, keys)
+            made, results = scores_of(block), rows_of(block) * heads.value_dim
+            for width, sums in ((heads.head_dim, False), (heads.value_dim, True)):
+                work = block_work(
+                    machine.array,
+                    block,
+                    width,
+                    sums=sums,
+                    apart=bool(heads.dealt),
+                    bits=bits,
+                    rate=rate,
+                )
                 array += count * work.cycles
             vector += count * lane_cycles(made, heads.softmax_cost, machine)
             vector += count * lane_cycles(results, heads.merge_cost, machine) * online
@@ -168,21 +234,19 @@ def _estimate(
             moved += count * heads.bytes(made) * heads.loads_mask
             descriptors += count * heads.loads_mask
             if streams:
-                moved += count * sum(heads.loaded_bytes(copies * keys))
+                moved += count * heads.head_bytes(block)
                 descriptors += 2 * count
+        whole = sum(lane.copies * part for lane, part in zip(lanes, rows.shares, strict=True))
+        results = whole * heads.value_dim
         vector += row_count * lane_cycles(results, heads.vector_cost, machine)
         moved += row_count * heads.bytes(results) * (int(heads.stores) + heads.extra)
-        moved += row_count * heads.bytes(copies * rows * heads.head_dim) * int(heads.loads_input)
+        moved += row_count * heads.bytes(whole * heads.head_dim) * int(heads.loads_input)
         descriptors += row_count * (int(heads.stores) + int(heads.loads_input) + heads.extra)
     if not streams:
-        moved += heads.head_bytes(copies)
+        moved += heads.head_bytes(lanes)
         descriptors += 2
     dma = moved / float(machine.dram_bytes_per_cycle) + descriptors * machine.dram.setup_cycles
     # A block's sums wait for its softmax, which hides behind the next block's scores only.
     drain = drain_cycles(machine.array, mapping.queries, bits)
     chain = 2 * drain + (array + vector) / blocks
-    busy = max(array, vector, dma, chain * blocks / 2)
-    # Some heads side by side, and as many times as that takes; the last may be fewer.
-    times = -(-heads.copies // copies)
-    # The first block's softmax and the last block's results have nothing to hide behind.
-    return busy * times + vector / blocks, moved * times, 2 * blocks * times
+    return _Cost(max(array, vector, dma, chain * blocks / 2), vector, moved, blocks)

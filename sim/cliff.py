@@ -20,6 +20,7 @@ from ..workloads.extent import evaluate, known
 from ..workloads.graph import Workload
 from ..workloads.operator import Attention, MatMul
 from .array_work import array_work
+from .shares import alone, most_of, split_of
 from .simulate import execute
 
 __all__ = ["Curve", "Staircase", "block_cycles", "compute_cycles", "dataflows", "staircase"]
@@ -214,11 +215,17 @@ def compute_cycles(
     """
     rate, width = array.macs_per_pe_cycle.get(format), bits(format)
     scale_sim = isinstance(array, SystolicArray) and array.overlap == "scale-sim"
+    split = split_of(array)
+    images = most_of(images, array) if split == "image" else images
     total = 0
     for operator in block.bind({TOKENS: tokens}).operators:
+        by_head = split == "head" and not (isinstance(operator, MatMul) and operator.weights == 1)
+        # Of arrays that work apart, the one with most to do is the last to be ready.
+        last = alone(array) if by_head or split == "image" else array
         for copies, m, k, n in _products(operator, images):
-            work = array_work(array, copies, m, k, n, bits=width, rate=rate)
-            total += work.latency - copies * scale_sim
+            most = most_of(copies, array) if by_head else copies
+            work = array_work(last, most, m, k, n, bits=width, rate=rate)
+            total += work.latency - most * scale_sim
     return total
 
 

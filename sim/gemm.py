@@ -6,6 +6,9 @@ images of a batch).  A convolution is implicit GEMM: m runs over output position
 taps and input channels, and a tile of the left operand is loaded as a window of the image with its
 halo.
 
+Several arrays either share each tile, or one of groups, repeats and m is dealt to them
+(`shares.py`): every array has its own share of it, which tiles and loops then count by.
+
 Sums over k finish before the next output tile starts, so partial sums never leave the accumulators.
 Two orders remain: `mn` keeps the left operand and walks over n, `nm` keeps the right one.
 """
@@ -16,70 +19,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
-import numpy as np
-
 from ..arch import Accelerator
-from .array_work import array_work, stream_elements
+from .array_work import ArrayWork, array_work, stream_elements
 from .loops import Part, walk
+from .product import Shape, Window
 from .program import Node, Tile
+from .shares import Product, abreast, alone
 
 __all__ = ["Gemm", "GemmMapping", "Shape", "Window", "lane_cycles", "nodes"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """The geometry of a convolution's left operand.
-
-    Attributes:
-        in_size, out_size: Spatial sizes; the last is the fastest in memory.
-        kernel: Extent of the kernel in each dimension, dilation included.
-        stride: Steps in each dimension.
-        taps: Kernel positions.
-    """
-
-    in_size: tuple[int, ...]
-    out_size: tuple[int, ...]
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    taps: int
-
-    def positions(self, outputs: Any) -> Any:
-        """Input positions that a run of `outputs` output positions reads, halo included.
-
-        A run covers whole innermost rows where it is longer than one; a run that may start inside
-        a row is charged the rows it can touch.
-        """
-        if len(self.out_size) == 1:
-            return self._span(0, outputs)
-        *_, width = self.out_size
-        inner = self._span(-1, np.minimum(outputs, width))
-        rows = -(-outputs // width)
-        rows = rows + ((outputs % width != 0) & (outputs > width))
-        outer_sizes = self.out_size[:-1]
-        total = inner
-        for axis in range(len(outer_sizes) - 1, -1, -1):
-            here = np.minimum(rows, outer_sizes[axis])
-            total = total * self._span(axis, here)
-            rows = -(-rows // outer_sizes[axis])
-        return total
-
-    def _span(self, axis: int, outputs: Any) -> Any:
-        reach = (outputs - 1) * self.stride[axis] + self.kernel[axis]
-        return np.minimum(reach, self.in_size[axis])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """`groups` x `repeats` products `(m, k) @ (k, n)`; the window of a convolution."""
-
-    groups: int
-    repeats: int
-    m: int
-    k: int
-    n: int
-    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,14 +65,14 @@ class Gemm:
     epilogue_operands: int = 0
     vector_cost: Fraction
 
-    def input_bytes(self, groups: Any, m: Any, k: Any) -> Any:
-        """Bytes of a left tile in DRAM and in the input buffer."""
+    def input_bytes(self, copies: Any, m: Any, k: Any) -> Any:
+        """Bytes of left tiles, of groups and of images, in DRAM and in the input buffer."""
         if not self.loads_input:
             return 0 * m
         if self.shape.window is None:
-            return self.operand_bytes(groups * m * k)
+            return self.operand_bytes(copies * m * k)
         channels = -(-k // self.shape.window.taps)
-        return self.operand_bytes(groups * self.shape.window.positions(m) * channels)
+        return self.operand_bytes(copies * self.shape.window.positions(m) * channels)
 
     def weight_bytes(self, groups: Any, k: Any, n: Any) -> Any:
         """Bytes of a right tile; with a bias, k counts it as one more row of weights."""
@@ -139,29 +89,34 @@ class Gemm:
     def stays(self, mapping: GemmMapping) -> tuple[bool, bool]:
         """Whether a left tile stays while n passes, and a right tile while m passes."""
         whole_k = mapping.k >= self.shape.k
-        one_m = self.shape.repeats == 1 and mapping.m >= self.shape.m
+        one_m = self.shape.longest("repeats") == 1 and mapping.m >= self.shape.longest("m")
         return (
             whole_k and (mapping.order == "mn" or one_m),
             whole_k and (mapping.order == "nm" or mapping.n >= self.shape.n),
         )
 
-    def read_demand(self, machine: Accelerator, rate: Fraction) -> Fraction:
+    def read_demand(self, machine: Accelerator, rate: Fraction, abreast: int = 1) -> Fraction:
         """What an implicit-GEMM stream asks of the input buffer, over what the buffer gives.
 
         Args:
             machine: Whose buffer and array.
             rate: Words of the stream that a PE takes per cycle.
+            abreast: Arrays that work on a share of their own at the same time.
         """
         cap = machine.buffers.im2col_bytes_per_cycle
         if self.shape.window is None or cap is None:
             return Fraction(1)
-        elements = stream_elements(machine.array, self.shape.m, self.shape.k)
+        array = alone(machine.array) if self.shape.dealt else machine.array
+        elements = abreast * stream_elements(array, self.shape.m, self.shape.k)
         return max(Fraction(1), Fraction(elements * self.bits, 8) * rate / cap)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GemmMapping:
-    """A tiling: tile sizes, and which operand stays while the other passes (`mn` or `nm`)."""
+    """A tiling: tile sizes, and which operand stays while the other passes (`mn` or `nm`).
+
+    Of a dimension that is dealt to arrays, each array takes a tile of this size.
+    """
 
     groups: int
     m: int
@@ -176,8 +131,8 @@ class GemmMapping:
     def within(self, shape: Shape) -> GemmMapping:
         """The same tiles, cut to what there is."""
         return GemmMapping(
-            groups=min(self.groups, shape.groups),
-            m=min(self.m, shape.m),
+            groups=min(self.groups, shape.longest("groups")),
+            m=min(self.m, shape.longest("m")),
             k=min(self.k, shape.k),
             n=min(self.n, shape.n),
             order=self.order,
@@ -192,25 +147,28 @@ def nodes(
     maker = _Tiles(gemm=gemm, mapping=mapping, machine=machine, rate=rate)
     shape = gemm.shape
 
-    def over_k(group: Part, m: Part, n: Part) -> tuple[Node, ...]:
-        return walk(shape.k, mapping.k, lambda k: (maker.tile(group, m, n, k),))
+    def over_k(group: Part, image: Part, m: Part, n: Part) -> tuple[Node, ...]:
+        return walk(shape.k, mapping.k, lambda k: (maker.tile(group, image, m, n, k),))
 
-    def over_m(body: Callable[[Part], tuple[Node, ...]]) -> tuple[Node, ...]:
-        def image(which: Part) -> tuple[Node, ...]:
-            return walk(
-                shape.m,
-                mapping.m,
-                lambda m: body(Part(m.size, which.first and m.first, which.last and m.last)),
-            )
+    def over_m(body: Callable[[Part, Part], tuple[Node, ...]]) -> tuple[Node, ...]:
+        def rows(image: Part) -> tuple[Node, ...]:
+            def tile(m: Part) -> tuple[Node, ...]:
+                first, last = image.first and m.first, image.last and m.last
+                return body(image, m._replace(first=first, last=last))
 
-        return walk(shape.repeats, 1, image)
+            return walk(shape.shares("m"), mapping.m, tile)
+
+        return walk(shape.shares("repeats"), 1, rows)
+
+    def over_n(body: Callable[[Part], tuple[Node, ...]]) -> tuple[Node, ...]:
+        return walk(shape.n, mapping.n, body)
 
     def over_group(group: Part) -> tuple[Node, ...]:
         if mapping.order == "mn":
-            return over_m(lambda m: walk(shape.n, mapping.n, lambda n: over_k(group, m, n)))
-        return walk(shape.n, mapping.n, lambda n: over_m(lambda m: over_k(group, m, n)))
+            return over_m(lambda image, m: over_n(lambda n: over_k(group, image, m, n)))
+        return over_n(lambda n: over_m(lambda image, m: over_k(group, image, m, n)))
 
-    return walk(shape.groups, mapping.groups, over_group)
+    return walk(shape.shares("groups"), mapping.groups, over_group)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,34 +180,24 @@ class _Tiles:
     machine: Accelerator
     rate: Fraction
 
-    def tile(self, group: Part, m: Part, n: Part, k: Part) -> Tile:
+    def tile(self, group: Part, image: Part, m: Part, n: Part, k: Part) -> Tile:
         """One step of the nest."""
         gemm, mapping = self.gemm, self.mapping
+        copies = group.size * image.size
         input_stays, weight_stays = gemm.stays(mapping)
-        left = int(gemm.input_bytes(group.size, m.size, k.size))
+        left = int(gemm.input_bytes(copies, m.size, k.size))
         biased = gemm.bias and k.first
         right = int(gemm.weight_bytes(group.size, k.size + biased, n.size))
         loads_left, loads_right = n.first or not input_stays, m.first or not weight_stays
-        outputs = group.size * m.size * n.size * k.last  # that leave after this step
+        outputs = copies * m.size * n.size * k.last  # that leave after this step
         leaving = int(gemm.leaving_bytes(outputs))
         extra = gemm.extra * leaving
         opens = group.first and m.first and n.first and k.first
         once = int(gemm.operand_bytes(gemm.once)) * opens
         trained = int(gemm.operand_bytes(gemm.once_trained)) * opens
-        sums = 4 * group.size * m.size * n.size
+        sums = 4 * copies * m.size * n.size
         return Tile(
-            work=array_work(
-                self.machine.array,
-                group.size,
-                m.size,
-                k.size,
-                n.size,
-                bits=gemm.bits,
-                rate=self.rate,
-                demand=gemm.read_demand(self.machine, self.rate),
-                adds=not k.first,
-                ends=k.last,
-            ),
+            work=self._work(group, image, m, n, k),
             weight_bytes=right * loads_right + trained,
             weight_loads=(loads_right and right > 0) + (trained > 0),
             weights_freed=right * (m.last or not weight_stays) + trained,
@@ -264,6 +212,36 @@ class _Tiles:
             sum_reads=outputs,
             outputs=outputs * gemm.leaving.numerator // gemm.leaving.denominator,
             store_bytes=leaving * gemm.stores,
+        )
+
+    def _work(self, group: Part, image: Part, m: Part, n: Part, k: Part) -> ArrayWork:
+        """The arrays' work, on the tile together or each on its share."""
+        gemm, array, rate = self.gemm, self.machine.array, self.rate
+        if gemm.shape.dealt is None:
+            demand = gemm.read_demand(self.machine, rate)
+            shape = group.size, m.size, k.size, n.size
+            return array_work(
+                array,
+                *shape,
+                bits=gemm.bits,
+                rate=rate,
+                demand=demand,
+                adds=not k.first,
+                ends=k.last,
+            )
+        products = [
+            Product(groups * images, rows, k.size, n.size)
+            for groups, images, rows in product(group.shares, image.shares, m.shares)
+            if groups and images and rows
+        ]
+        return abreast(
+            array,
+            products,
+            bits=gemm.bits,
+            rate=rate,
+            demand=gemm.read_demand(self.machine, rate, len(products)),
+            adds=not k.first,
+            broadcast=gemm.shape.dealt.axis != "groups",
         )
 
 

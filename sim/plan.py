@@ -11,7 +11,7 @@ from .fusion import Kernel
 from .gemm import GemmMapping
 from .residency import Residency
 
-__all__ = ["Plan", "Tiling"]
+__all__ = ["Plan", "Tiling", "layer"]
 
 Tiling: TypeAlias = GemmMapping | AttentionMapping
 """How a product, or an attention, is cut into tiles."""
@@ -35,8 +35,8 @@ class Plan:
         """The same decisions for kernels that may be parts (`name#1`, `name#2`) of those."""
         names = [kernel.tail.name for kernel in kernels]
         return Residency(
-            resident=self.resident.union(n for n in names if _layer(n) in self.resident),
-            live_bytes=tuple(self.live_bytes[_layer(kernel.name)] for kernel in kernels),
+            resident=self.resident.union(n for n in names if layer(n) in self.resident),
+            live_bytes=tuple(self.live_bytes[layer(kernel.name)] for kernel in kernels),
         )
 
     def without_tiles(self) -> Plan:
@@ -45,9 +45,9 @@ class Plan:
 
     def tiling(self, kernel: Kernel) -> Tiling | None:
         """How a kernel is to be tiled."""
-        return self.mappings.get(_layer(kernel.name))
+        return self.mappings.get(layer(kernel.name))
 
 
-def _layer(name: str) -> str:
+def layer(name: str) -> str:
     """What an operator is a part of, where images of several sizes run side by side."""
     return name.partition("#")[0]

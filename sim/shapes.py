@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..arch import ComputeArray, SystolicArray
 from ..workloads.extent import known, product
 from ..workloads.operator import (
     Convolution,
@@ -13,8 +17,9 @@ from ..workloads.operator import (
     TokenSelection,
 )
 from .gemm import Shape, Window
+from .shares import Dealt, in_turn, per_image, split_of
 
-__all__ = ["convolution", "matmul", "rows_and_elements"]
+__all__ = ["convolution", "dealt", "matmul", "rows_and_elements"]
 
 
 def matmul(lead: MatMul) -> Shape:
@@ -59,6 +64,33 @@ def convolution(lead: Convolution) -> Shape:
         n=width,
         window=window if taps > 1 or max(lead.stride) > 1 else None,
     )
+
+
+def dealt(
+    shape: Shape, lead: MatMul | Convolution, array: ComputeArray, images: Sequence[int]
+) -> Shape:
+    """The products as several arrays share them.
+
+    Args:
+        shape: Of `lead`.
+        lead: A product or a convolution.
+        array: The arrays.
+        images: What each image has of the product, in any unit.
+    """
+    if not isinstance(array, SystolicArray):
+        return shape
+    own = isinstance(lead, MatMul) and not lead.weights  # right operands are activations
+    match split_of(array):
+        case "head" if shape.groups > 1:
+            shares = in_turn([1] * shape.groups, array.count)
+            return replace(shape, dealt=Dealt("groups", shares))
+        case "image":
+            several = shape.repeats > 1 or isinstance(lead, Convolution)
+            axis = "groups" if own else "repeats" if several else "m"
+            shares = in_turn(per_image(getattr(shape, axis), images), array.count)
+            return replace(shape, dealt=Dealt(axis, shares))
+        case _:
+            return shape
 
 
 def rows_and_elements(lead: Operator) -> tuple[int, int]:

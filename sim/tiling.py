@@ -20,6 +20,7 @@ from ..arch import Accelerator
 from .array_work import drain_cycles, port_cycles, whole_units
 from .errors import MappingError
 from .gemm import Gemm, GemmMapping
+from .shares import alone
 
 __all__ = [
     "SLACK", "Candidates", "Estimate", "candidates_of", "choose", "estimate_of", "fits", "ladder"
@@ -56,38 +57,48 @@ class Candidates(NamedTuple):
 def candidates_of(gemm: Gemm, machine: Accelerator, *, whole_folds: bool = True) -> Candidates:
     """All tilings of a product, whatever they need; folds that fill the array, or any."""
     shape = gemm.shape
+    longest = {"m": shape.longest("m"), "k": shape.k, "n": shape.n}  # of an array's share
     # Along rows and columns a tile is a number of whole folds; the stream may be cut anywhere.
     units = whole_units(machine.array) if whole_folds else (1, 1, 1)
-    whole_sizes = zip("mkn", (shape.m, shape.k, shape.n), units, strict=True)
-    sizes = {name: set(ladder(size, unit)) for name, size, unit in whole_sizes}
-    sizes["m"].update(ladder(shape.m, 1))  # rows of outputs may be fewer than the array has
+    whole_sizes = zip(longest.items(), units, strict=True)
+    sizes = {name: set(ladder(size, unit)) for (name, size), unit in whole_sizes}
+    sizes["m"].update(ladder(longest["m"], 1))  # rows of outputs may be fewer than the array has
     if shape.window is not None:
         taps, width = shape.window.taps, shape.window.out_size[-1]
-        sizes["m"].update(ladder(shape.m, width))  # whole rows of the image
+        sizes["m"].update(ladder(longest["m"], width))  # whole rows of the image
         sizes["k"].update(size * taps for size in ladder(shape.k // taps, 1))  # whole channels
     axes_of_grid = ([1], *(sorted(sizes[name]) for name in "mkn"), [0, 1])
     grid = np.meshgrid(*(np.array(axis) for axis in axes_of_grid), indexing="ij")
     single = [axis.ravel().astype(np.int64) for axis in grid]
     # Several groups at a time only as wholes.
-    several = np.array(ladder(shape.groups, 1)[1:], dtype=np.int64)
-    whole = (1, shape.m, shape.k, shape.n, 0)
+    several = np.array(ladder(shape.longest("groups"), 1)[1:], dtype=np.int64)
+    whole = (1, *longest.values(), 0)
     together = [several if axis == 0 else np.full_like(several, whole[axis]) for axis in range(5)]
     return Candidates(*(np.concatenate(pair) for pair in zip(single, together, strict=True)))
 
 
 def fits(gemm: Gemm, machine: Accelerator, candidates: Candidates) -> Any:
     """Which tilings the buffers hold twice over, `(candidates,)`."""
-    groups, m, k, n, _ = candidates
+    _, _, k, n, _ = candidates
     buffers = machine.buffers
-    leaving = gemm.leaving_bytes(groups * m * n)
+    groups, copies, m = _largest(gemm, candidates)
+    leaving = gemm.leaving_bytes(copies * m * n)
     first_input = gemm.extra * leaving + gemm.operand_bytes(gemm.once)
-    fits = gemm.input_bytes(groups, m, k) + first_input <= gemm.input_room // 2
+    fits = gemm.input_bytes(copies, m, k) + first_input <= gemm.input_room // 2
     trained = gemm.operand_bytes(gemm.once_trained)
     fits &= gemm.weight_bytes(groups, k + gemm.bias, n) + trained <= buffers.weight_tile_bytes
-    fits &= groups * m * n <= buffers.accumulator_tile_words
+    fits &= copies * m * n <= buffers.accumulator_tile_words
     if gemm.stores:
         fits &= leaving <= buffers.output_tile_bytes
     return fits
+
+
+def _largest(gemm: Gemm, candidates: Candidates) -> tuple[Array, Array, Array]:
+    """Of each tiling's largest tile: groups, copies of groups and images, and rows of each."""
+    shape = gemm.shape
+    groups = shape.largest("groups", candidates.groups)
+    copies = groups * shape.largest("repeats", 1)
+    return groups, copies, shape.largest("m", candidates.m)
 
 
 def _parts(size: int, tile: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -112,16 +123,19 @@ def estimate_of(
     """The prediction: the period to which the engine settles, and both ends."""
     shape = gemm.shape
     groups, m, k, n, order = candidates
-    demand = gemm.read_demand(machine, rate)
+    # What follows is of the array with the most; `of_all` makes it that of all of them.
+    longest_m, repeats = shape.longest("m"), shape.longest("repeats")
+    array = alone(machine.array) if shape.dealt else machine.array
+    demand = gemm.read_demand(machine, rate, len(shape.dealt.shares) if shape.dealt else 1)
     array_cycles, outputs = np.zeros_like(m), np.zeros_like(m)
     once_input, once_weight = np.zeros_like(m), np.zeros_like(m)
-    for m_count, m_size in _parts(shape.m, m):
+    for m_count, m_size in _parts(longest_m, m):
         for k_count, k_size in _parts(shape.k, k):
             once_input += m_count * k_count * gemm.input_bytes(groups, m_size, k_size)
             for n_count, n_size in _parts(shape.n, n):
                 count = m_count * k_count * n_count
                 array_cycles += count * port_cycles(
-                    machine.array,
+                    array,
                     groups,
                     m_size,
                     k_size,
@@ -137,18 +151,21 @@ def estimate_of(
             once_weight += k_count * n_count * gemm.weight_bytes(groups, k_size, n_size)
     if gemm.bias:
         once_weight += gemm.weight_bytes(groups, 1, np.full_like(n, shape.n))
+    once_input, outputs = shape.of_all(once_input), shape.of_all(outputs)
+    if shape.longest("groups") < shape.groups:  # else arrays have their weights in common
+        once_weight = shape.of_all(once_weight)
     m_tiles, k_tiles, n_tiles = (
-        -(-size // tile) for size, tile in ((shape.m, m), (shape.k, k), (shape.n, n))
+        -(-size // tile) for size, tile in ((longest_m, m), (shape.k, k), (shape.n, n))
     )
-    m_steps = m_tiles * shape.repeats
+    m_steps = m_tiles * repeats
     whole_k = k_tiles == 1
     input_stays = whole_k & ((order == 0) | (m_steps == 1))
     weight_stays = whole_k & ((order == 1) | (n_tiles == 1))
-    input_total = once_input * shape.repeats * np.where(input_stays, 1, n_tiles)
+    input_total = once_input * repeats * np.where(input_stays, 1, n_tiles)
     weight_total = once_weight * np.where(weight_stays, 1, m_steps)
-    rounds = -(-shape.groups // groups)
+    rounds = -(-shape.longest("groups") // groups)
     steps = m_steps * n_tiles
-    stored = outputs * shape.repeats * (int(gemm.stores) + gemm.extra)
+    stored = outputs * repeats * (int(gemm.stores) + gemm.extra)
     once = gemm.operand_bytes(gemm.once) + gemm.operand_bytes(gemm.once_trained)
     dram_bytes = rounds * (input_total + weight_total + stored) + once
 
@@ -157,8 +174,8 @@ def estimate_of(
     tiles = steps * k_tiles
     lane = float(gemm.vector_cost) / machine.vector.lanes
     pace = _Pace(
-        array=array_cycles * shape.repeats / tiles,
-        vector=shape.repeats * groups * shape.m * shape.n * lane / steps,
+        array=array_cycles * repeats / tiles,
+        vector=shape.of_all(repeats * groups * longest_m * shape.n) * lane / steps,
         store=_bus(stored / steps, int(gemm.stores) + gemm.extra, per_byte, setup),
         drain=drain_cycles(machine.array, m, gemm.bits),
         latency=machine.dram_latency_cycles,
@@ -175,13 +192,14 @@ def estimate_of(
         + (steps - input_again - weight_again + both) * pace.closing(0 * left)
         + (tiles - steps) * pace.adding(left + right)
     )
-    first = gemm.input_bytes(groups, m, k)  # weights are loaded while the kernel before runs
-    last = gemm.leaving_bytes(groups * m * n) * int(gemm.stores)
-    ends = (first + last) * per_byte + groups * m * n * lane
+    most_groups, copies, rows = _largest(gemm, candidates)
+    first = gemm.input_bytes(copies, rows, k)  # weights are loaded while the kernel before runs
+    last = gemm.leaving_bytes(copies * rows * n) * int(gemm.stores)
+    ends = (first + last) * per_byte + copies * rows * n * lane
     ahead = rounds * cycles + ends
     return Estimate(
         cycles=ahead,
-        alone=ahead + gemm.weight_bytes(groups, k, n) * per_byte,
+        alone=ahead + gemm.weight_bytes(most_groups, k, n) * per_byte,
         dram_bytes=dram_bytes,
         tiles=rounds * tiles,
     )
@@ -247,20 +265,23 @@ def choose(gemm: Gemm, machine: Accelerator, rate: Fraction) -> GemmMapping:
 
 
 def _too_small(gemm: Gemm, machine: Accelerator, candidates: Candidates) -> str:
-    groups, m, k, n, _ = (int(axis.min()) for axis in candidates)
+    m, k, n = (int(axis.min()) for axis in candidates[1:4])
     buffers = machine.buffers
-    leaving = int(gemm.leaving_bytes(groups * m * n))
-    inputs = int(gemm.input_bytes(groups, m, k)) + gemm.extra * leaving
+    smallest = Candidates(*(np.array(axis.min()) for axis in candidates))
+    groups, copies, rows = (int(size) for size in _largest(gemm, smallest))
+    leaving = int(gemm.leaving_bytes(copies * rows * n))
+    inputs = int(gemm.input_bytes(copies, rows, k)) + gemm.extra * leaving
     weights = int(gemm.weight_bytes(groups, k + gemm.bias, n))
     once, trained = (int(gemm.operand_bytes(size)) for size in (gemm.once, gemm.once_trained))
     needs = [
         ("input_bytes", 2 * (inputs + once), gemm.input_room),
         ("weight_bytes", 2 * (weights + trained), buffers.weight_bytes),
-        ("accumulator_bytes", 8 * groups * m * n, buffers.accumulator_bytes),
+        ("accumulator_bytes", 8 * copies * rows * n, buffers.accumulator_bytes),
         ("output_bytes", 2 * leaving, buffers.output_bytes),
     ]
+    each = f" on each of {len(gemm.shape.dealt.shares)} arrays" if gemm.shape.dealt else ""
     short = [
-        f"buffers.{field} gives {has}, two tiles of {m} x {k} x {n} need {need}"
+        f"buffers.{field} gives {has}, two tiles of {m} x {k} x {n}{each} need {need}"
         for field, need, has in needs
         if need > has
     ]

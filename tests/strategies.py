@@ -2,16 +2,25 @@
 
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from tilewise.arch import OVERLAPS, Accelerator, SystolicArray, UnrolledArray, load_machine
+from tilewise.arch import (
+    OVERLAPS,
+    Accelerator,
+    Split,
+    SystolicArray,
+    UnrolledArray,
+    load_machine,
+)
 from tilewise.sim import attention, gemm, tiling, vector_work
 from tilewise.sim.attention import Heads
 from tilewise.sim.errors import MappingError
 from tilewise.sim.gemm import Gemm, Shape
+from tilewise.sim.lanes import Lane
 from tilewise.sim.program import KernelProgram, Program
+from tilewise.sim.shares import Dealt, in_turn, split_of
 
 RATE = Fraction(1)
 _EDGE = load_machine("edge-32x32")
@@ -27,6 +36,7 @@ def systolic_arrays(draw: st.DrawFn, *, count: bool = True) -> SystolicArray:
         rows=draw(st.integers(1, 12)),
         cols=draw(st.integers(1, 12)),
         count=draw(st.integers(1, 3)) if count else 1,
+        split=draw(st.sampled_from(get_args(Split))),
         dataflow=flow,
         overlap=draw(st.sampled_from(OVERLAPS[flow])),
     )
@@ -76,12 +86,19 @@ def machines_with(draw: st.DrawFn, array: SystolicArray | UnrolledArray) -> Acce
 @st.composite
 def gemms(draw: st.DrawFn, machine: Accelerator) -> Gemm:
     size = st.integers(1, 60)
+    sizes = {"groups": draw(st.integers(1, 3)), "repeats": draw(st.integers(1, 3)), "m": draw(size)}
+    array, dealt = machine.array, None
+    if isinstance(array, SystolicArray) and split_of(array) != "tile":
+        axis = draw(st.sampled_from(sorted(sizes)))
+        items = draw(st.lists(st.integers(1, 20 if axis == "m" else 2), min_size=1, max_size=5))
+        sizes[axis], dealt = sum(items), Dealt(axis, in_turn(items, array.count))
     shape = Shape(
-        groups=draw(st.integers(1, 3)),
-        repeats=draw(st.integers(1, 3)),
-        m=draw(size),
+        groups=sizes["groups"],
+        repeats=sizes["repeats"],
+        m=sizes["m"],
         k=draw(size),
         n=draw(size),
+        dealt=dealt,
     )
     return Gemm(
         shape=shape,
@@ -100,6 +117,39 @@ def gemms(draw: st.DrawFn, machine: Accelerator) -> Gemm:
 
 
 @st.composite
+def attentions(draw: st.DrawFn, machine: Accelerator) -> Heads:
+    """Heads alike, or of images of different sizes where arrays are dealt heads or images."""
+    tokens = st.integers(1, 40)
+    lanes = [Lane(draw(st.integers(1, 3)), draw(tokens), draw(tokens))]
+    dealt = split_of(machine.array) != "tile"
+    if dealt:
+        lanes += draw(st.lists(st.builds(Lane, st.integers(1, 2), tokens, tokens), max_size=4))
+        sizes = (sorted((lane[axis] for lane in lanes), reverse=True) for axis in (1, 2))
+        pairs = zip(lanes, *sizes, strict=True)
+        lanes = [Lane(lane.copies, queries, keys) for lane, queries, keys in pairs]
+    return Heads(
+        copies=sum(lane.copies for lane in lanes),
+        queries=max(lane.queries for lane in lanes),
+        keys=max(lane.keys for lane in lanes),
+        head_dim=draw(st.integers(1, 16)),
+        value_dim=draw(st.integers(1, 16)),
+        dealt=tuple(lanes) if dealt else (),
+        bits=8,
+        loads_input=draw(st.booleans()),
+        loads_key=draw(st.booleans()),
+        loads_value=draw(st.booleans()),
+        stores=draw(st.booleans()),
+        input_room=machine.buffers.input_bytes,
+        loads_mask=draw(st.booleans()),
+        extra=draw(st.integers(0, 1)),
+        once=draw(st.integers(0, 20)),
+        softmax_cost=Fraction(4),
+        vector_cost=Fraction(1),
+        merge_cost=Fraction(2),
+    )
+
+
+@st.composite
 def programs(draw: st.DrawFn) -> tuple[Accelerator, Program]:
     """Chains of products, attention and vector work, each reading some of those before it."""
     machine = draw(machines())
@@ -114,25 +164,7 @@ def programs(draw: st.DrawFn) -> tuple[Accelerator, Program]:
                     continue
                 nodes = gemm.nodes(product, mapping, machine, RATE)
             case "attention":
-                heads = Heads(
-                    copies=draw(st.integers(1, 3)),
-                    queries=draw(st.integers(1, 40)),
-                    keys=draw(st.integers(1, 40)),
-                    head_dim=draw(st.integers(1, 16)),
-                    value_dim=draw(st.integers(1, 16)),
-                    bits=8,
-                    loads_input=draw(st.booleans()),
-                    loads_key=draw(st.booleans()),
-                    loads_value=draw(st.booleans()),
-                    stores=draw(st.booleans()),
-                    input_room=machine.buffers.input_bytes,
-                    loads_mask=draw(st.booleans()),
-                    extra=draw(st.integers(0, 1)),
-                    once=draw(st.integers(0, 20)),
-                    softmax_cost=Fraction(4),
-                    vector_cost=Fraction(1),
-                    merge_cost=Fraction(2),
-                )
+                heads = draw(attentions(machine))
                 try:
                     block = attention.choose(heads, machine, RATE)
                 except MappingError:

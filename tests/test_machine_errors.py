@@ -205,6 +205,11 @@ def test_the_file_that_the_others_are_made_from_is_right(tmp_path: Path) -> None
             "rows: &n 16\n  deep: *n",
             "6: wanted the value written out, got the alias *n",
         ),
+        (
+            "rows: 16",
+            "rows: 16\n  split: heads",
+            "6: array.split: wanted tile, head or image; got 'heads'; the nearest is head",
+        ),
         ("rows: 16", "rows: !size 16", "5: array.rows: wanted plain YAML, got the tag !size"),
         ("rows: 16", "rows: " + "[" * 99_999, "5: wanted at most 16 levels of nesting, got more"),
     ],
@@ -224,7 +229,7 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path, old: str, new: str, expec
             "5: array.kind: wanted systolic or unrolled, got 'unroled'; the nearest is unrolled",
         ),
         ("kind: unrolled", "kind: [1]", "5: array.kind: wanted systolic or unrolled, got a list"),
-        ("  kind: unrolled\n", "", "5: array.tm: unknown key; wanted rows, cols, count, dataflow"),
+        ("  kind: unrolled\n", "", "5: array.tm: unknown key; wanted rows, cols, count, split"),
         (
             "weight_ports",
             "weigt_ports",

@@ -43,6 +43,7 @@ def _repeated(operator: Operator, images: int) -> Operator:
             replace(operand, elements=operand.elements * images) for operand in operator.operands
         ),
         "shape": (images, *operator.shape),
+        "images": operator.images * images,
     }
     match operator:
         case MatMul():

@@ -53,12 +53,15 @@ class Operator:
         operands: What it reads besides parameters, in the order of its formula.
         shape: Shape of its output.
         selector: True if it belongs to a token selector, whose work is overhead of pruning.
+        images: Where images run side by side, what each has of what was added up: rows of a
+            product, heads of attention, inputs of a convolution; empty in a graph of its own.
     """
 
     name: str
     operands: tuple[Operand, ...]
     shape: tuple[Size, ...]
     selector: bool = False
+    images: tuple[int, ...] = ()
 
     kind: ClassVar[str] = ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -38,7 +39,8 @@ _ADDED: Mapping[type[Operator], tuple[str, ...]] = MappingProxyType(
         TokenSelection: ("candidates", "kept"),
     }
 )
-"""What grows when two of a kind are joined; all else must be equal for that."""
+"""What grows when two of a kind are joined; all else must be equal for that.  Of the first of these
+the whole remembers what each image has."""
 
 _Groups: TypeAlias = tuple[tuple[int, ...], ...]
 """The images, by number, that each part of an operator is for."""
@@ -137,13 +139,15 @@ def _blank(operator: Operator) -> Operator:
     """What must be equal for two operators to be one."""
     changes: dict[str, Any] = dict.fromkeys(_added(operator), 1)
     operands = tuple(replace(operand, elements=0) for operand in operator.operands)
-    return replace(operator, operands=operands, shape=(), **changes)
+    return replace(operator, operands=operands, shape=(), images=(), **changes)
 
 
 def _one(members: Sequence[Operator], read: Mapping[str, tuple[str, ...]]) -> Operator:
     """The operator that does what all members do, reading the parts in place of what they read."""
     first = members[0]
-    summed = {name: sum(getattr(o, name) for o in members) for name in _added(first)}
+    added = _added(first)
+    summed = {name: sum(getattr(o, name) for o in members) for name in added}
+    each = (o.images or tuple(getattr(o, name) for name in added[:1]) for o in members)
     operands = tuple(
         Operand(
             sources=tuple(part for s in operand.sources for part in read[s]),
@@ -152,4 +156,5 @@ def _one(members: Sequence[Operator], read: Mapping[str, tuple[str, ...]]) -> Op
         for i, operand in enumerate(first.operands)
     )
     shape = (sum(known(operator.elements) for operator in members),)
-    return replace(first, operands=operands, shape=shape, **summed)
+    images = tuple(chain.from_iterable(each))
+    return replace(first, operands=operands, shape=shape, images=images, **summed)
