@@ -175,7 +175,7 @@ def test_with_ideal_memory_one_more_array_is_never_slower(
 
 
 @given(st.data())
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_tiles_partition_the_work_of_attention_of_any_sizes(data: st.DataObject) -> None:
     array = data.draw(systolic_arrays()).replace(split=data.draw(st.sampled_from(SPLITS[1:])))
     machine = data.draw(machines_with(array))
