@@ -188,9 +188,8 @@ def _policies(asked: _Asked) -> _Drawn:
         policies_tex,
         policies_values,
     )
-    from .sim.policies import POLICIES
 
-    run, tokens = _ragged(asked, POLICIES)
+    run, tokens = _ragged(asked, None)
     return _Drawn(
         policies_figure(run, width=asked.width),
         policies_rows(run),
@@ -224,7 +223,7 @@ _KINDS: Mapping[str, _Kind] = {
 }
 
 
-def _ragged(asked: _Asked, policies: Sequence[Policy]) -> tuple[RaggedRun, str]:
+def _ragged(asked: _Asked, policies: Sequence[Policy] | None) -> tuple[RaggedRun, str]:
     """The policies on the trace, or on one image with the model's defaults; and what ran."""
     import numpy as np
 
@@ -238,18 +237,20 @@ def _ragged(asked: _Asked, policies: Sequence[Policy]) -> tuple[RaggedRun, str]:
         binding = model.binding(bind)
         counts = np.array([[int(binding[name]) for name in names]] * asked.images)
         kept = ", ".join(f"{name}={binding[name]}" for name in names)
-        tokens = f"every image keeps {kept}"
+        tokens, masks = f"every image keeps {kept}", None
     else:
         from .workloads.tokens import trace
 
         fitted = trace(asked.tokens).fitted(whole)
-        counts, tokens = fitted.array(), _told(fitted.name, fitted.source, fitted.note)
+        counts, masks = fitted.array(), fitted.masks()
+        tokens = _told(fitted.name, fitted.source, fitted.note)
     for name in names:
         bind.pop(name, None)
     run = run_policies(
         model,
         asked.machine,
         counts,
+        masks=masks,
         policies=policies,
         batch=asked.images,
         format=asked.format,

@@ -20,13 +20,40 @@ def ragged(
     batch: Annotated[
         int, typer.Option("--batch", metavar="N", min=1, help="Images that run together.")
     ] = 1,
+    order: Annotated[
+        str,
+        typer.Option(
+            "--order",
+            metavar="RULE",
+            help="How images are put into batches: by arrival, sorted by size, or in a queue for "
+            "each range of sizes.",
+        ),
+    ] = "arrival",
     policies: Annotated[
         str | None,
-        typer.Option("--policies", metavar="A,B", help="Some of them; all by default."),
+        typer.Option(
+            "--policies",
+            metavar="A,B",
+            help="Some of them, each perhaps with /batch or /image (what runs together) and /known "
+            "or /unknown (ahead) behind it, as bucket/image/known; all by default.",
+        ),
     ] = None,
     buckets: Annotated[
-        int, typer.Option("--buckets", metavar="N", min=1, help="Sizes that `bucket` has ready.")
+        int,
+        typer.Option(
+            "--buckets", metavar="N", min=1, help="Sizes that `bucket` has ready; queues."
+        ),
     ] = 4,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            "--tile",
+            metavar="N",
+            min=1,
+            help="Tokens that `tile-skip` skips together and `top-k-fit` fills whole; what the "
+            "array holds at once by default.",
+        ),
+    ] = None,
     prune: Prune = None,
     keep: Keep = None,
     bind: Bind = None,
@@ -42,13 +69,15 @@ def ragged(
     from .reports.outputs import Outputs
     from .reports.progress import steps
     from .reports.ragged import ragged_values, ragged_view
+    from .sim.batches import named
     from .sim.policies import POLICIES, policy
     from .sim.ragged import run_policies
     from .workloads import trace
     from .workloads.unpruned import patches_of
 
     outputs = Outputs(json=json, inputs=input_files(workload, on, tokens))
-    chosen = POLICIES if policies is None else tuple(policy(n) for n in policies.split(","))
+    chosen = None if policies is None else tuple(policy(n) for n in policies.split(","))
+    rule = named(order)
     model, machine = pruned_workload(workload, prune, keep), load_machine(on)
     given = bindings(bind or [])
     found = trace(tokens, patches_of(model, given) if model.dynamic else None)
@@ -56,16 +85,19 @@ def ragged(
         model, fitted = sized_workload(workload, model, prune, found.over), found
     else:
         fitted = found.fitted(patches_of(model, given))
-    with steps(len(chosen), outputs.console) as step:
+    with steps(len(chosen or POLICIES), outputs.console) as step:
         run = run_policies(
             model,
             machine,
             fitted.array(),
+            masks=fitted.masks(),
             policies=chosen,
             batch=batch,
+            order=rule,
             format=format,
             bind=given,
             buckets=buckets,
+            tile=tile,
             symbols=fitted.over,
             most=fitted.patches,
             progress=lambda one: step(one.name),

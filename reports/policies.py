@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..sim.batches import ORDERS
 from ..sim.ragged_result import PolicyRun, RaggedRun
 from .figures import Width, beside, canvas, grid, headline, label, style, tex_table, time_unit
 from .style import BLACK, GREEN, LIGHT, ORANGE, SKY
@@ -76,10 +77,12 @@ def policies_rows(run: RaggedRun) -> list[dict[str, Any]]:
 
 def policies_notes(run: RaggedRun, tokens: str) -> list[str]:
     """What a reader of the numbers must know; `tokens` says where the counts come from."""
+    left_out = [f"{name} is left out: {why}" for name, why in run.left_out.items()]
     return [
         label(run.workload, run.machine, run.format, run.batch),
         f"tokens: {tokens}; {_images(run)}",
         "latency of an image: until its batch is done; dense: the model without pruning",
+        *left_out,
     ]
 
 
@@ -108,6 +111,8 @@ def policies_values(run: RaggedRun, tokens: str) -> dict[str, Any]:
         "machine": run.machine,
         "format": run.format,
         "batch": run.batch,
+        "order": run.order,
+        "tile": run.tile,
         "tokens": tokens,
         "images": len(run.counts),
         "policies": [
@@ -117,7 +122,7 @@ def policies_values(run: RaggedRun, tokens: str) -> dict[str, Any]:
 
 
 def _images(run: RaggedRun) -> str:
-    return f"{len(run.counts):,} image{'s' * (len(run.counts) > 1)}"
+    return f"{len(run.counts):,} image{'s' * (len(run.counts) > 1)} {ORDERS[run.order]}"
 
 
 def _summary(run: RaggedRun, one: PolicyRun) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ..sim.batches import ORDERS
 from ..sim.ragged import READY, SWITCH_S
 from ..sim.ragged_result import PolicyRun, RaggedRun
 from ..sim.waterfall import STEPS
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ragged_values", "ragged_view"]
 
-_WIDE = 100
+_ROOM = 88  # columns beside the policies' names from which on there is room for all
 
 
 def ragged_view(run: RaggedRun, trace: TokenTrace, width: int = 80) -> RenderableType:
@@ -36,6 +37,8 @@ def ragged_values(run: RaggedRun, trace: TokenTrace) -> dict[str, Any]:
         "machine": run.machine,
         "format": run.format,
         "batch": run.batch,
+        "order": run.order,
+        "tile": run.tile,
         "tokens": {
             "name": trace.name,
             "source": trace.source,
@@ -46,6 +49,7 @@ def ragged_values(run: RaggedRun, trace: TokenTrace) -> dict[str, Any]:
             "mean_kept": run.counts.mean(axis=0).tolist(),
         },
         "policies": [_values(run, one) for one in run.policies],
+        "left_out": dict(run.left_out),
     }
 
 
@@ -82,7 +86,8 @@ def _about(run: RaggedRun, trace: TokenTrace) -> list[str]:
         for low, high in zip(run.counts.min(axis=0), run.counts.max(axis=0), strict=True)
     )
     lines = [
-        f"{len(run.counts):,} images of {trace.name}, in batches of {run.batch}, {run.format}",
+        f"{len(run.counts):,} images of {trace.name}, in batches of {run.batch}, "
+        f"{ORDERS[run.order]}, {run.format}",
         f"{', '.join(trace.over)}: {kept} on average ({spread}), at most {run.patches}"
         if trace.over
         else f"of {run.patches} patches stay {kept} on average ({spread})",
@@ -105,7 +110,8 @@ def _policies(run: RaggedRun, width: int) -> RenderableType:
         "MACs": lambda one: f"{ratio(_promise(run, one))} fewer",
         "speed-up": lambda one: ratio(run.speedup(one)),
     }
-    kept = [name for name in columns if width >= _WIDE or name not in ("p95", "MACs")]
+    room = width - max(len(one.policy.name) for one in run.policies)
+    kept = [name for name in columns if room >= _ROOM or name not in ("p95", "MACs")]
     table = aligned(kept)
     for one in run.policies:
         add_row(table, [columns[name](one) for name in kept])
@@ -148,15 +154,18 @@ _SHORT = {
 
 
 def _notes(run: RaggedRun) -> list[Text]:
-    return [
-        Text(
-            f"{one.policy.name}: {one.switches:,} programs loaded, {quantity(SWITCH_S, 's')} each "
-            f"(assumed); {READY} are ready",
-            style="dim",
-        )
+    tiled = [one.policy.name for one in run.policies if one.policy.shape in ("fit", "tiles")]
+    lines = [
+        f"{one.policy.name}: {one.switches:,} programs loaded, {quantity(SWITCH_S, 's')} each "
+        f"(assumed); {READY} are ready"
         for one in run.policies
         if one.switches
     ]
+    if tiled:
+        tokens = f"{run.tile} token{'s' * (run.tile > 1)}"
+        lines.append(f"{', '.join(tiled)}: in tiles of {tokens}")
+    lines += [f"{name} is left out: {why}" for name, why in run.left_out.items()]
+    return [Text(line, style="dim") for line in lines]
 
 
 def _promise(run: RaggedRun, one: PolicyRun) -> float:

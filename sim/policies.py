@@ -1,20 +1,20 @@
 """How a machine lives with a token count that differs from image to image: the policies.
 
 A policy is three choices: which *shape* is executed for an image, how images are *grouped*, and
-when the shape is *known*.  The named ones are presets.
+when the shape is *known*.  The named ones are presets, and `policy` reads others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["POLICIES", "Counts", "Policy", "PolicyError", "bucket_edges", "executed", "policy"]
+__all__ = ["POLICIES", "Counts", "Policy", "PolicyError", "policy"]
 
 Counts = NDArray[np.int64]
 """Patches kept, `(images, selectors)`."""
@@ -32,8 +32,9 @@ class Policy:
         name: Of the preset.
         shape: What is executed for an image: `dense` (the model without selectors), `all` (every
             token, those pruned masked), `maximum` (the largest count that may come), `batch` (the
-            largest of the batch), `bucket` (the next of a few sizes), `mean` (one count for all),
-            or `own`.
+            largest of those that run together), `bucket` (the next of a few sizes), `mean` (one
+            count for all), `fit` (as `mean`, moved to what the array holds whole), `tiles` (every
+            token of the tiles in which one is kept, none of them moved), or `own`.
         grouping: `batch`: the images of a batch side by side, layer by layer; `image`: one image
             after another, each a run of its own.
         known: Whether the shape is known before the image is seen.  If not, everything waits at
@@ -48,13 +49,23 @@ class Policy:
     """
 
     name: str
-    shape: Literal["dense", "all", "maximum", "batch", "bucket", "mean", "own"]
+    shape: Literal["dense", "all", "maximum", "batch", "bucket", "mean", "fit", "tiles", "own"]
     grouping: Literal["batch", "image"] = "batch"
     known: bool = True
     mapping: Literal["own", "one"] = "own"
     gated: bool = False
     switches: bool = False
     practice: str
+
+    @property
+    def varies(self) -> bool:
+        """Whether images differ in what is executed for them."""
+        return self.shape in ("batch", "bucket", "tiles", "own")
+
+    @property
+    def pads(self) -> bool:
+        """Whether what is executed beyond what an image keeps is in vain."""
+        return self.shape not in ("dense", "mean", "fit")
 
 
 POLICIES: tuple[Policy, ...] = (
@@ -98,12 +109,25 @@ POLICIES: tuple[Policy, ...] = (
         practice="a static count, a dynamic choice, as DynamicViT and EViT infer",
     ),
     Policy(
+        name="top-k-fit",
+        shape="fit",
+        practice="a static count that the array holds whole, as hardware-aware pruning chooses it",
+    ),
+    Policy(
         name="exact",
         shape="own",
         grouping="image",
         known=False,
         mapping="one",
         practice="loop bounds in registers, image by image, as HeatViT's compaction",
+    ),
+    Policy(
+        name="tile-skip",
+        shape="tiles",
+        grouping="image",
+        known=False,
+        mapping="one",
+        practice="tokens stay in place and empty tiles are skipped, as block-sparse kernels do",
     ),
     Policy(
         name="pack",
@@ -124,106 +148,48 @@ POLICIES: tuple[Policy, ...] = (
 """The presets, in the order of reports."""
 
 
+_CHOICES: dict[str, tuple[str, object]] = {
+    "batch": ("grouping", "batch"),
+    "image": ("grouping", "image"),
+    "known": ("known", True),
+    "unknown": ("known", False),
+}
+"""What may stand behind a preset, and what it changes."""
+
+
 def policy(name: str) -> Policy:
-    """The preset of that name.
+    """The preset of that name, or one with other choices: `PRESET[/batch|image][/known|unknown]`.
+
+    >>> own = policy("exact/batch/known")
+    >>> own.shape, own.grouping, own.known
+    ('own', 'batch', True)
 
     Raises:
-        PolicyError: There is none; the message names the nearest.
+        PolicyError: There is no such preset or choice; the message names the nearest.
     """
-    for one in POLICIES:
-        if one.name == name:
-            return one
-    names = [one.name for one in POLICIES]
-    near = get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise PolicyError(f"no policy is called {name}{hint} There are {', '.join(names)}")
-
-
-def executed(
-    policy: Policy,
-    counts: Counts,
-    batches: Sequence[NDArray[np.int64]],
-    patches: int,
-    edges: Sequence[Sequence[int]] = (),
-    *,
-    nested: bool = True,
-) -> Counts:
-    """What is executed for each image, `(images, selectors)`.
-
-    It is never less than is kept, but for `mean`, where the best so many are kept of every image.
-
-    Args:
-        policy: Any but `dense`, which executes no selectors.
-        counts: What each image keeps.
-        batches: The images of each batch.
-        patches: Of an image.
-        edges: For each selector the sizes of its buckets, ascending, the last at least the
-            largest count.
-        nested: Whether no count of an image is more than the one before.  If they are sizes of
-            images instead, `mean` is a multiple of what all of them are multiples of.
-    """
-    found = counts.copy()
-    match policy.shape:
-        case "dense" | "all":
-            found[:] = patches
-        case "maximum":
-            found[:] = counts.max(axis=0)
-        case "mean":
-            step = 1 if nested else np.gcd.reduce(counts, axis=0)
-            found[:] = np.ceil(counts.mean(axis=0) / step).astype(np.int64) * step
-        case "batch":
-            for batch in batches:
-                found[batch] = counts[batch].max(axis=0)
-        case "bucket":
-            for batch in batches:
-                largest = counts[batch].max(axis=0)
-                found[batch] = [
-                    np.asarray(sizes)[np.searchsorted(sizes, most)]
-                    for sizes, most in zip(edges, largest, strict=True)
-                ]
-        case "own":
-            pass
-    if not nested:
-        return found
-    return np.minimum.accumulate(found, axis=1)  # a bucket may be larger than the one before
-
-
-def bucket_edges(counts: NDArray[np.int64], buckets: int) -> tuple[int, ...]:
-    """The sizes of at most so many buckets that pad counts least, by dynamic programming.
-
-    >>> bucket_edges(np.array([10, 10, 11, 50, 52]), 2)
-    (11, 52)
-
-    Args:
-        counts: What is to be put into buckets, `(images,)`.
-        buckets: How many.
-    """
-    sizes, images = np.unique(counts, return_counts=True)
-    total = np.concatenate([[0], np.cumsum(images)])
-    tokens = np.concatenate([[0], np.cumsum(images * sizes)])
-    count = len(sizes)
-    # padding[i, j]: sizes i..j in one bucket of size j
-    last = np.arange(count)
-    padding = sizes[None, :] * (total[last + 1][None, :] - total[:count][:, None]) - (
-        tokens[last + 1][None, :] - tokens[:count][:, None]
-    )
-    best = padding[0].astype(np.float64)
-    choices: list[NDArray[np.int64]] = []
-    for _ in range(min(buckets, count) - 1):
-        # with one bucket more: the sizes before i as before, and i..j in the new one
-        before = np.concatenate([[0.0], best[:-1]])
-        sums = np.where(
-            np.arange(count)[:, None] <= last[None, :], before[:, None] + padding, np.inf
+    preset, *choices = name.split("/")
+    presets = {one.name: one for one in POLICIES}
+    if preset not in presets:
+        raise PolicyError(
+            f"no policy is called {preset}{_near(preset, presets)} There are {', '.join(presets)}, "
+            "each with /batch or /image and /known or /unknown behind it, as exact/batch"
         )
-        choices.append(sums.argmin(axis=0))
-        best = sums.min(axis=0)
-    edges: list[int] = []
-    end = count - 1
-    for choice in reversed(choices):
-        edges.append(int(sizes[end]))
-        end = int(choice[end]) - 1
-        if end < 0:
-            break
-    if end >= 0:
-        edges.append(int(sizes[end]))
-    return tuple(sorted(edges))
+    changes: dict[str, Any] = {}
+    for choice in choices:
+        if choice not in _CHOICES:
+            raise PolicyError(
+                f"policy {name}: wanted batch or image, and known or unknown, behind {preset}, got "
+                f"{choice or 'nothing'}{_near(choice, _CHOICES)}"
+            )
+        what, chosen = _CHOICES[choice]
+        if what in changes:
+            raise PolicyError(f"policy {name}: {choice} contradicts or repeats what is before it")
+        changes[what] = chosen
+    if not changes:
+        return presets[preset]
+    return replace(presets[preset], name=name, practice=f"{preset} with other choices", **changes)
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]}?" if near else "."

@@ -1,15 +1,15 @@
 """Many images whose token counts differ, on one machine, under a policy.
 
-Images arrive in the order of their trace and are put into batches; a policy says what is executed
-for each (`policies.py`), and each distinct batch is simulated once, in sections where shapes are
-many (`sections.py`).  The latency of an image is the time its batch takes.
+Images are put into batches (`batches.py`); a policy says what is executed for each (`policies.py`),
+and each distinct batch is simulated once, in sections where shapes are many (`sections.py`).  The
+latency of an image is the time its batch takes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -18,14 +18,18 @@ from numpy.typing import NDArray
 from ..arch import Accelerator, Gpu
 from ..workloads.extent import evaluate
 from ..workloads.graph import BindingError, Workload
+from ..workloads.in_place import in_place
 from ..workloads.packing import side_by_side
 from ..workloads.unpruned import static
 from ..workloads.varying import Varying
+from .batches import Order
 from .lower import plan
-from .policies import POLICIES, Counts, Policy, PolicyError, bucket_edges, executed
+from .policies import POLICIES, Counts, Policy, PolicyError
+from .ragged_images import Images
 from .ragged_result import PolicyRun, RaggedRun
 from .sections import Part, Row, Sections
 from .simulate import execute
+from .token_tiles import layout, token_tile
 from .waterfall import STEPS, by_step
 
 __all__ = ["BUCKETS", "READY", "SWITCH_S", "run_policies"]
@@ -45,11 +49,14 @@ def run_policies(
     machine: Accelerator | Gpu,
     counts: Counts,
     *,
-    policies: Sequence[Policy] = POLICIES,
+    masks: NDArray[np.bool_] | None = None,
+    policies: Sequence[Policy] | None = None,
     batch: int = 1,
+    order: Order = "arrival",
     format: str | None = None,
     bind: Mapping[str, int] | None = None,
     buckets: int = BUCKETS,
+    tile: int | None = None,
     symbols: Sequence[str] = (),
     most: int | None = None,
     progress: Callable[[Policy], None] = lambda policy: None,
@@ -60,11 +67,18 @@ def run_policies(
         workload: A model with token selectors; with `symbols`, any.
         machine: What it runs on.
         counts: Patches that each image keeps after each selector, `(images, selectors)`.
-        policies: Which; `dense` is added if it is missing, being the base of comparison.
-        batch: Images that run together; the last batch may be smaller.
+        masks: Which patches that are, `(images, selectors, patches)`; None if it is not known.
+        policies: Which; all by default, but for those that need masks if there are none.  `dense`
+            is added if it is missing, being the base of comparison.
+        batch: Images that run together; the last ones may be fewer.
+        order: How images are put into batches.  Where all images are executed alike, `dense` among
+            them, it is always `arrival`.
         format: Number format; the machine's own if None.
         bind: Values for other symbols than the kept counts.
-        buckets: Sizes at each selector for `bucket`, chosen so that they pad least.
+        buckets: Sizes at each selector for `bucket`, and queues for `queue`, chosen so that they
+            pad least.
+        tile: Tokens that are skipped together by `tile-skip` and that `top-k-fit` fills whole; by
+            default what the array holds at once.
         symbols: What the columns of `counts` are, if no kept counts: sizes known before the run.
         most: The most that one of `symbols` may be.
         progress: Told each policy before it is run.
@@ -86,22 +100,42 @@ def run_policies(
         raise BindingError(
             f"{workload.name} has {len(case.names)} selectors, the trace has {selectors}"
         )
-    if batch < 1:
-        raise PolicyError(f"batch={batch} is out of range: it must be at least 1")
-    if not any(one.shape == "dense" for one in policies):
+    tile = token_tile(machine) if tile is None else tile
+    for name, value in (("batch", batch), ("buckets", buckets), ("tile", tile)):
+        if value < 1:
+            raise PolicyError(f"{name}={value} is out of range: it must be at least 1")
+    images = Images(
+        counts=counts,
+        masks=masks,
+        batch=batch,
+        order=order,
+        buckets=buckets,
+        tile=tile,
+        most=case.varying.most,
+        layout=None if symbols else layout(workload, case.bind),
+    )
+    left_out: dict[str, str] = {}
+    if policies is None:
+        left_out = {one.name: why for one in POLICIES if (why := images.lacks(one))}
+        policies = [one for one in POLICIES if one.name not in left_out]
+    if POLICIES[0] not in policies:
         policies = (POLICIES[0], *policies)
+    unmoved = case.unmoved()
     runs: list[PolicyRun] = []
     for one in policies:
         progress(one)
-        runs.append(_run(case, one, counts, batch, buckets))
+        runs.append(_run(unmoved if one.shape == "tiles" else case, one, images))
     return RaggedRun(
         workload=workload.name,
         machine=machine.name,
         format=case.format,
         batch=batch,
+        order=order,
+        tile=tile,
         patches=case.varying.most,
         counts=counts,
         policies=tuple(runs),
+        left_out=left_out,
     )
 
 
@@ -115,6 +149,11 @@ class _Case:
     bind: Mapping[str, int]
     known: dict[object, Part] = field(default_factory=dict[object, Part])
     sections: dict[object, Sections] = field(default_factory=dict[object, Sections])
+
+    def unmoved(self) -> _Case:
+        """The same for a model that leaves its tokens where they are."""
+        varying = replace(self.varying, workload=in_place(self.varying.workload))
+        return replace(self, varying=varying, known={}, sections={})
 
     @property
     def pruned(self) -> Workload:
@@ -139,7 +178,8 @@ class _Case:
 
     def _ran(self, policy: Policy, rows: tuple[Row, ...]) -> Part:
         machine = self.machine
-        many = policy.shape in ("own", "batch")  # shapes, so that parts of them come again
+        # Shapes are many, so that parts of them come again.
+        many = policy.shape in ("own", "batch", "tiles")
         if many and isinstance(machine, Accelerator) and machine.dram.order == "program":
             return self._cut(policy, len(rows), machine).run(rows)
         if policy.shape == "dense":
@@ -158,12 +198,12 @@ class _Case:
 
     def _cut(self, policy: Policy, images: int, machine: Accelerator) -> Sections:
         """The model in sections, placed for the largest batch of so many images."""
-        key = images, policy.mapping
+        key = images, policy.mapping, policy.known
         if key not in self.sections:
             largest = self.varying.largest
             placed = plan(side_by_side([self.bound(largest)] * images), machine, self.format)
             self.sections[key] = Sections(
-                workload=self.pruned,
+                workload=static(self.pruned) if policy.known else self.pruned,
                 names=self.names,
                 others=self.varying.others(self.bind),
                 machine=machine,
@@ -197,13 +237,11 @@ class _Ready:
         return had
 
 
-def _run(case: _Case, policy: Policy, counts: Counts, batch: int, buckets: int) -> PolicyRun:
-    images = np.arange(len(counts))
-    batches = [images[first : first + batch] for first in range(0, len(images), batch)]
-    edges = [bucket_edges(counts[:, k], buckets) for k in range(counts.shape[1])]
-    shape = executed(policy, counts, batches, case.varying.most, edges, nested=case.varying.nested)
+def _run(case: _Case, policy: Policy, images: Images) -> PolicyRun:
+    counts, batches = images.counts, images.batches(policy)
+    shape = images.executed(policy, batches)
     padding = np.zeros(len(counts), dtype=np.int64)
-    if policy.shape not in ("dense", "mean"):
+    if policy.pads:
         padding = case.macs(shape, selectors=False) - case.macs(counts, selectors=False)
     switch_cycles = math.ceil(SWITCH_S * float(case.machine.clock_hz))
     cycles = np.zeros(len(counts), dtype=np.int64)

@@ -10,7 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .policies import Counts, Policy
+from .batches import Order
+from .policies import POLICIES, Counts, Policy
 from .waterfall import Step, waterfall
 
 __all__ = ["PolicyRun", "RaggedRun"]
@@ -76,20 +77,34 @@ class PolicyRun:
 
 @dataclass(frozen=True, kw_only=True)
 class RaggedRun:
-    """Policies beside each other; the first is `dense`."""
+    """Policies beside each other.
+
+    Attributes:
+        workload, machine, format: What ran, on what.
+        batch: Images of a batch.
+        order: How images were put into batches, where they are not all executed alike.
+        tile: Tokens that `tile-skip` skips together and `top-k-fit` fills whole.
+        patches: Of an image.
+        counts: Patches that each image keeps, `(images, selectors)`.
+        policies: `dense` among them.
+        left_out: Names of policies that were not run, and why.
+    """
 
     workload: str
     machine: str
     format: str
     batch: int
+    order: Order = "arrival"
+    tile: int = 1
     patches: int
     counts: Counts = field(repr=False)
     policies: tuple[PolicyRun, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @cached_property
     def base(self) -> PolicyRun:
         """The run without pruning."""
-        return next(run for run in self.policies if run.policy.shape == "dense")
+        return next(run for run in self.policies if run.policy == POLICIES[0])
 
     def speedup(self, run: PolicyRun) -> float:
         """Throughput over that of the run without pruning."""

@@ -166,7 +166,9 @@ def test_ragged_prints_every_policy_and_writes_it(tilewise: Run, tmp_path: Path)
     assert (code, err) == (0, "")
     values = json.loads((tmp_path / "r.json").read_text())
     assert values["tokens"]["images"] == 3
-    assert len(values["policies"]) == 10
+    assert len(values["policies"]) == 11
+    assert list(values["left_out"]) == ["tile-skip"], "a trace of counts alone"
+    assert "tile-skip is left out: which patches are kept is not known" in out
     for one in values["policies"]:
         assert re.search(rf"^{one['policy']}", out, re.MULTILINE)
         assert sum(one["losses"].values()) == pytest.approx(1)
@@ -443,6 +445,10 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ((*RAGGED, "--tokens", "garbage.onnx"), r"garbage\.onnx"),
     ((*RAGGED, "--tokens", "good.csv", "--policies", "pak"), r"did you mean pack\?"),
     ((*RAGGED, "--tokens", "good.csv", "--batch", "0"), r"--batch"),
+    ((*RAGGED, "--tokens", "good.csv", "--tile", "0"), r"--tile"),
+    ((*RAGGED, "--tokens", "good.csv", "--order", "queues"), r"did you mean queue\?"),
+    ((*RAGGED, "--tokens", "good.csv", "--policies", "exact/bach"), r"did you mean batch\?"),
+    ((*RAGGED, "--tokens", "good.csv", "--policies", "tile-skip"), r"which patches are kept is not known"),
     ((*RAGGED, "--tokens", "good.csv", "--json", "good.csv"), r"good\.csv is an input"),
     (
         ("ragged", "deit-small", "--on", "edge-32x32", "--tokens", "digits16"),

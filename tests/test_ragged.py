@@ -1,16 +1,18 @@
 """Which question: does every policy do exactly the work it says, and is all time accounted for?"""
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from ragged_cases import HEATVIT, edge, images, kept, masks_of, ratios
 
-from tilewise.arch import Accelerator, load_machine
+from tilewise.arch import Accelerator
+from tilewise.sim.buckets import bucket_edges
 from tilewise.sim.lower import lower, plan
-from tilewise.sim.policies import POLICIES, PolicyError, bucket_edges, executed, policy
+from tilewise.sim.policies import POLICIES, PolicyError, policy
 from tilewise.sim.program import total
 from tilewise.sim.ragged import run_policies
 from tilewise.sim.ragged_result import PolicyRun, RaggedRun
@@ -19,27 +21,11 @@ from tilewise.sim.simulate import execute, simulate
 from tilewise.sim.waterfall import STEPS, by_step
 from tilewise.workloads import zoo
 from tilewise.workloads.extent import evaluate, known
-from tilewise.workloads.graph import BindingError, Workload
+from tilewise.workloads.graph import BindingError
 from tilewise.workloads.packing import side_by_side
 from tilewise.workloads.unpruned import kept_symbols, patches_of, static, unpruned
 
-HEATVIT = zoo.load("heatvit-deit-small")
 DEIT = zoo.load("deit-small")
-
-
-def edge(name: str = "edge-128x128") -> Accelerator:
-    machine = load_machine(name)
-    assert isinstance(machine, Accelerator)
-    return machine
-
-
-def kept(*row: int) -> Workload:
-    return HEATVIT.bind(dict(zip(kept_symbols(HEATVIT), row, strict=True)))
-
-
-def ratios(base: int, count: int, seed: int) -> NDArray[np.int64]:
-    first = np.random.default_rng(seed).integers(base // 3, base + 1, size=count)
-    return np.stack([first, first // 2, first // 3], axis=1).astype(np.int64)
 
 
 # The model
@@ -118,11 +104,13 @@ def test_a_plan_kept_for_a_smaller_shape_does_the_same_work(row: tuple[int, int,
 
 @pytest.fixture(scope="module")
 def ran() -> RaggedRun:
-    return run_policies(HEATVIT, edge(), ratios(196, 12, 0), batch=4)
+    counts = ratios(196, 12, 0)
+    return run_policies(HEATVIT, edge(), counts, masks=masks_of(counts, 196, 0), batch=4, tile=3)
 
 
 def test_every_policy_runs_every_image(ran: RaggedRun) -> None:
-    assert len(ran.policies) == len(POLICIES) == 10
+    assert [one.policy for one in ran.policies] == list(POLICIES)
+    assert not ran.left_out
     for one in ran.policies:
         assert one.images == 12
         assert (one.latency_s > 0).all()
@@ -250,17 +238,58 @@ def test_buckets_pad_least(counts: list[int], buckets: int) -> None:
     assert padding(edges) == least
 
 
-@given(st.integers(1, 20), st.integers(1, 8), st.integers(0, 99))
-def test_shapes_are_never_smaller_than_what_is_kept(images: int, batch: int, seed: int) -> None:
-    counts = ratios(196, images, seed)
-    batches = [np.arange(images)[first : first + batch] for first in range(0, images, batch)]
-    edges = [bucket_edges(counts[:, k], 3) for k in range(3)]
+@given(st.integers(1, 20), st.integers(1, 8), st.integers(0, 99), st.integers(1, 64))
+def test_shapes_are_never_smaller_than_what_is_kept(
+    number: int, batch: int, seed: int, tile: int
+) -> None:
+    counts = ratios(196, number, seed)
+    masks = masks_of(counts, 196, seed)
+    some = images(counts, masks=masks, batch=batch, tile=tile, order="queue")
     for one in POLICIES:
-        shape = executed(one, counts, batches, 196, edges)
+        shape = some.executed(one, some.batches(one))
         assert (np.diff(shape, axis=1) <= 0).all()
         assert (shape <= 196).all()
-        if one.shape != "mean":
+        if one.shape not in ("mean", "fit"):
             assert (shape >= counts).all()
+
+
+# A policy of one's own
+
+
+def test_a_name_says_what_runs_together_and_what_is_known() -> None:
+    own = policy("exact/batch/known")
+    exact = policy("exact")
+    assert (own.shape, own.mapping) == (exact.shape, exact.mapping)
+    assert (own.grouping, own.known, own.name) == ("batch", True, "exact/batch/known")
+    assert policy("exact/known/batch").grouping == "batch"
+    for one in POLICIES:
+        assert policy(one.name) is one
+
+
+def test_to_know_ahead_saves_the_questions_and_nothing_else() -> None:
+    host = edge().host.model_copy(update={"round_trip_s": 1e-3})
+    machine = edge().model_copy(update={"host": host})
+    counts = ratios(196, 2, 2)
+    for name in ("exact", "bucket/image", "pack"):
+        both = [policy(f"{name}/{when}") for when in ("unknown", "known")]
+        asked, ahead = run_policies(HEATVIT, machine, counts, policies=both, batch=2).policies[1:]
+        questions = 3 if name == "pack" else 6
+        assert 0.98e-3 * questions < asked.busy_s - ahead.busy_s <= 1e-3 * questions + 1e-6, name
+        assert ahead.steps["useful"] == asked.steps["useful"]
+
+
+def test_the_base_is_the_batch_without_pruning_whatever_else_is_asked_for() -> None:
+    alone = [policy("dense/image")]
+    run = run_policies(HEATVIT, edge(), ratios(196, 2, 2), policies=alone, batch=2)
+    assert [one.policy.name for one in run.policies] == ["dense", "dense/image"]
+    assert run.base is run.policies[0]
+    assert run.speedup(run.policies[1]) < 1, "weights are loaded for each image"
+
+
+def test_images_that_run_alone_are_not_padded_to_others() -> None:
+    some = images(ratios(196, 6, 0), batch=3)
+    own = policy("pad-batch/image")
+    assert (some.executed(own, some.batches(own)) == some.counts).all()
 
 
 # What a user can get wrong
@@ -269,6 +298,33 @@ def test_shapes_are_never_smaller_than_what_is_kept(images: int, batch: int, see
 def test_an_unknown_policy_names_the_nearest() -> None:
     with pytest.raises(PolicyError, match="no policy is called pak; did you mean pack"):
         policy("pak")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("exact/bach", "wanted batch or image, and known or unknown, behind exact, got bach; did"),
+        ("exact/", "behind exact, got nothing"),
+        ("exact/batch/image", "image contradicts or repeats"),
+        ("exact/known/known", "known contradicts or repeats"),
+        ("own/batch", "no policy is called own.* There are dense, mask"),
+    ],
+)
+def test_a_policy_that_is_none_is_refused_in_one_line(name: str, said: str) -> None:
+    with pytest.raises(PolicyError, match=said) as caught:
+        policy(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_masks_of_other_counts_and_sizes_out_of_range_are_refused() -> None:
+    counts = np.array([[100, 50, 25]])
+    for masks in (np.ones((1, 3, 196), dtype=np.bool_), masks_of(counts, 195, 0)):
+        with pytest.raises(PolicyError, match=r"wanted masks of shape \(1, 3, 196\)"):
+            run_policies(HEATVIT, edge(), counts, masks=masks)
+    for name in ("batch", "buckets", "tile"):
+        wrong: dict[str, Any] = {name: 0}
+        with pytest.raises(PolicyError, match=f"{name}=0 is out of range"):
+            run_policies(HEATVIT, edge(), counts, **wrong)
 
 
 def test_a_trace_of_another_number_of_selectors_is_refused() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ragged_cases import masks_of
 
 from tilewise.workloads import tokens
 from tilewise.workloads.extent import evaluate
@@ -31,7 +33,8 @@ def traces(draw: st.DrawFn) -> TokenTrace:
     row = st.lists(st.integers(0, patches), min_size=selectors, max_size=selectors)
     counts = [sorted(r, reverse=True) for r in draw(st.lists(row, min_size=1, max_size=8))]
     labels = [f"{draw(TEXT)}#{n}" for n in range(len(counts))] if draw(st.booleans()) else []
-    return TokenTrace.of("drawn", patches, counts, "drawn by a test", labels)
+    masks = masks_of(counts, patches, draw(st.integers(0, 99))) if draw(st.booleans()) else None
+    return TokenTrace.of("drawn", patches, counts, "drawn by a test", labels, masks=masks)
 
 
 @given(traces(), st.integers(1, 2048))
@@ -75,6 +78,23 @@ def test_a_trace_is_bindings_an_array_and_a_key(given: TokenTrace) -> None:
         assert given.mean()[number] <= list(given.mean_binding().values())[number]
     assert given.percentile(0) == tuple(array.min(axis=0))
     assert given.percentile(100) == tuple(array.max(axis=0))
+
+
+@given(traces())
+def test_masks_keep_what_is_counted_of_what_was_kept_before(given: TokenTrace) -> None:
+    masks = given.masks()
+    assert (masks is None) == (not given.survived)
+    if masks is None:
+        return
+    assert masks.shape == (given.images, given.selectors, given.patches)
+    assert np.array_equal(masks.sum(axis=2), given.array())
+    assert not (masks[:, 1:] & ~masks[:, :-1]).any()
+    assert not masks.flags.writeable
+    again = TokenTrace.of("drawn", given.patches, given.counts, given.source, masks=masks)
+    assert again.survived == given.survived
+    plain = replace(given, survived=())
+    assert plain.masks() is None
+    assert plain.content_hash != given.content_hash, "a result may depend on masks"
 
 
 def test_a_trace_binds_a_pruned_workload() -> None:
@@ -135,6 +155,7 @@ def test_what_cannot_be_sampled_is_said(
         sampled(196, keep, **options)  # type: ignore[arg-type]
 
 
+MASKED = "# patches: 5\nkept_1,kept_2,survived\n"
 GOOD = "# patches: 196\nkept_1,kept_2,kept_3\n137,69,48\n98,41,30\n"
 
 
@@ -182,6 +203,10 @@ def test_what_people_and_pandas_write_is_read(text: str, tmp_path: Path) -> None
         (GOOD.replace("196", "many"), "wanted patches as a whole number of patches, got many"),
         ("kept_1,patches\n5,196\n5,256\n", "line 3: wanted patches of 196 as before, got 256"),
         ("image\nastronaut\n", "wanted a header with the columns kept_1"),
+        (MASKED + "2,1,0120\n", "line 3: wanted masks of 5 patches, got those of 4"),
+        (MASKED + "2,1,00210\n2,1,00110\n", "line 4: wanted masks that keep 2, 1, .* got 2, 0"),
+        (MASKED + "2,1,00310\n", "line 3: wanted masks that keep 2, 1, .* got digits above 2"),
+        (MASKED + "2,1,\n", "line 3: wanted masks of 5 patches, got those of 0"),
         ("\x00\x01kept", "wanted a header"),
     ],
 )
@@ -209,6 +234,9 @@ def test_patches_are_given_where_the_file_does_not_say_and_the_trace_says_so(
         read_trace(path, 256)
 
 
+TWO = {"counts": [[2, 1]], "patches": 3}
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
@@ -223,6 +251,13 @@ def test_patches_are_given_where_the_file_does_not_say_and_the_trace_says_so(
         ({"counts": [[5]], "patches": -9}, "at least 1, got -9"),
         ({"counts": [[5]], "patches": 9, "labels": ["a", "b"]}, "wanted a label for each"),
         ({"kept": [[5]], "patches": 9}, "wanted an array called counts .* got kept, patches"),
+        ({**TWO, "masks": [[1, 0]]}, r"wanted masks \(images, selectors, patches\), got shape \(1"),
+        ({**TWO, "masks": [[[1, 0, 0], [0, 1, 0]]]}, "image 1: .* patch 2, which it has dropped"),
+        ({**TWO, "masks": [[[1, 0, 0], [1, 0, 0]]]}, "image 1: .* keep 2, 1, .* got 1, 1"),
+        ({**TWO, "masks": [[[1, 1], [1, 0]]]}, "image 1: wanted masks of 3 patches, got .* 2"),
+        ({**TWO, "masks": [[[0.5, 1, 0], [0, 1, 0]]]}, "wanted masks of true and false, .* float"),
+        ({**TWO, "masks": np.ones((1, 10, 3))}, "at most 9 selectors, got 10"),
+        ({**TWO, "masks": np.ones((2, 2, 3), int)}, "masks of its 1 images or none, got .* 2"),
     ],
 )
 def test_a_bad_npz_gives_one_line(arrays: dict[str, object], said: str, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["TokenTrace", "TraceError", "checked_row"]
+from .keep_masks import counted, masks_of, refitted, survived_of
+
+__all__ = ["TokenTrace", "TraceError", "checked_row", "checked_survived"]
 
 
 class TraceError(ValueError):
@@ -44,11 +46,13 @@ class TokenTrace:
         labels: What the images are called, if they are called anything.
         note: What was done to the counts since, such as fitting them to another patch count.
         over: The symbols that the columns stand for, where they are not `kept_1`, `kept_2`...
+        survived: For each image a digit for each patch, after how many selectors it is still there
+            (`keep_masks.py`); empty if only the counts are known.
 
     Raises:
         TraceError: There is no image or no selector, or a row is longer than another or does not
             hold `0 <= kept_k <= kept_(k-1)`, where `kept_0` is `patches`; with `over`,
-            `1 <= symbol <= patches`.
+            `1 <= symbol <= patches`; or what survived is not what was counted.
     """
 
     name: str
@@ -58,6 +62,7 @@ class TokenTrace:
     labels: tuple[str, ...] = ()
     note: str = ""
     over: tuple[str, ...] = ()
+    survived: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"token trace {self.name}"
@@ -73,6 +78,13 @@ class TokenTrace:
         for number, row in enumerate(self.counts):
             here = f"{where}, image {number + 1}"
             checked_row(row, self.patches, len(self.counts[0]), here, self.over)
+        if self.survived and len(self.survived) != self.images:
+            raise TraceError(
+                f"{where}: wanted masks of its {self.images} images or none, got those of "
+                f"{len(self.survived)}"
+            )
+        for number, (digits, row) in enumerate(zip(self.survived, self.counts, strict=False), 1):
+            checked_survived(digits, row, self.patches, f"{where}, image {number}")
 
     @classmethod
     def of(
@@ -83,11 +95,16 @@ class TokenTrace:
         source: str,
         labels: Sequence[str] = (),
         over: Sequence[str] = (),
+        *,
+        masks: ArrayLike | None = None,
     ) -> TokenTrace:
         """A trace from an array or from lists of kept counts `(images, selectors)`.
 
+        `masks` `(images, selectors, patches)` are true where a patch is kept, if that is known.
+
         Raises:
-            TraceError: It is no table of whole numbers, or not a trace.
+            TraceError: It is no table of whole numbers, or not a trace; or a mask does not keep
+                as many as are counted, or what an earlier one has dropped.
         """
         where = f"token trace {name}"
         try:
@@ -112,6 +129,10 @@ class TokenTrace:
                 )
         rows = tuple(tuple(int(kept) for kept in row) for row in array.tolist())
         lines = tuple(" ".join(label.split()) for label in labels)
+        try:
+            survived = () if masks is None else survived_of(masks)
+        except ValueError as error:
+            raise TraceError(f"{where}: {error}") from None
         return cls(
             name=name,
             patches=int(patches),
@@ -119,6 +140,7 @@ class TokenTrace:
             source=source,
             labels=lines,
             over=tuple(over),
+            survived=survived,
         )
 
     @property
@@ -133,12 +155,22 @@ class TokenTrace:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of the patch count and the kept counts, which is all that a result depends on."""
-        return hashlib.sha256(repr((self.patches, self.counts)).encode()).hexdigest()
+        """SHA-256 of patch count, kept counts and masks, which is all that a result depends on."""
+        content = (self.patches, self.counts, *self.survived)
+        return hashlib.sha256(repr(content).encode()).hexdigest()
 
     def array(self) -> NDArray[np.int64]:
         """Kept counts `(images, selectors)`, int64; read-only, and the same array every time."""
         return _array(self.counts)
+
+    def masks(self) -> NDArray[np.bool_] | None:
+        """Which patches are kept, `(images, selectors, patches)`, read-only; None if unknown.
+
+        >>> cross = [[[False, True, True, False]]]
+        >>> TokenTrace.of("one", 4, [[2]], "by hand", masks=cross).masks().tolist() == cross
+        True
+        """
+        return masks_of(self.survived, self.selectors) if self.survived else None
 
     def symbols(self) -> tuple[str, ...]:
         """The columns' names: `over`, or `kept_1`, `kept_2`..."""
@@ -175,6 +207,9 @@ class TokenTrace:
     def fitted(self, patches: int) -> TokenTrace:
         """The trace for a model with another patch count: the same kept fractions, rounded up.
 
+        Masks keep as many patches as are then counted, those of whose area most was kept before;
+        there are none if one of the two patch counts is no square.
+
         >>> TokenTrace.of("one", 256, [[180, 77]], "by hand").fitted(196).counts
         ((138, 59),)
 
@@ -193,7 +228,8 @@ class TokenTrace:
             f"kept fractions of {self.patches} patches applied to {patches}, rounded up to patches"
         )
         note = f"{self.note}; then {said}" if self.note else said
-        return replace(self, patches=patches, counts=counts, note=note)
+        survived = refitted(self.survived, counts, patches) if self.survived else ()
+        return replace(self, patches=patches, counts=counts, note=note, survived=survived)
 
     def describe(self) -> str:
         """One line: how many images and selectors, and what is kept."""
@@ -239,6 +275,23 @@ def checked_row(
             raise TraceError(f"{where}: wanted {name} of at most {before}, {origin}, got {kept}")
         if not over:
             before, origin = kept, f"which is kept_{number}"
+
+
+def checked_survived(digits: str, row: Sequence[int], patches: int, where: str) -> None:
+    """Asserts that masks, a digit for each patch, keep what a row counts.
+
+    Raises:
+        TraceError: There is not a digit for each patch, or they keep more or less; the message
+            begins with `where`.
+    """
+    if len(digits) != patches:
+        raise TraceError(f"{where}: wanted masks of {patches} patches, got those of {len(digits)}")
+    found = counted(digits, len(row))
+    if found != tuple(row):
+        got = f"digits above {len(row)}" if found is None else ", ".join(map(str, found))
+        raise TraceError(
+            f"{where}: wanted masks that keep {', '.join(map(str, row))}, as is counted, got {got}"
+        )
 
 
 @lru_cache(maxsize=64)

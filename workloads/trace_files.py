@@ -1,9 +1,10 @@
 """Token traces in files: CSV that is written by hand, by pandas or a spreadsheet, and NPZ.
 
 A CSV has a header with the columns `kept_1` to `kept_K` and one line for each image. `image` may
-name the images, `patches` may say, the same in each line, how many patches an image has. Lines that
-begin with `#` are comments; `# patches: 196` says it too, `# source: ...` how the trace was made.
-An unnamed first column, such as the index that pandas writes, is left aside.
+name the images, `patches` may say, the same in each line, how many patches an image has, and
+`survived` which of them are kept: a digit for each patch, after how many selectors it is still
+there. Lines that begin with `#` are comments; `# patches: 196` says it too, `# source: ...` how the
+trace was made. An unnamed first column, such as the index that pandas writes, is left aside.
 
     # patches: 196
     kept_1,kept_2,kept_3
@@ -13,8 +14,8 @@ An unnamed first column, such as the index that pandas writes, is left aside.
 A line `# symbols: height, width` names columns that say how large images are instead; `patches` is
 then the most that one of them may be, and where it is not stated, the most that one is.
 
-An NPZ holds `counts` `(images, selectors)` and `patches`, and may hold `source`, `labels` and
-`symbols`.
+An NPZ holds `counts` `(images, selectors)` and `patches`, and may hold `source`, `labels`,
+`symbols` and `masks` `(images, selectors, patches)`, true where a patch is kept.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .token_trace import TokenTrace, TraceError, checked_row
+from .token_trace import TokenTrace, TraceError, checked_row, checked_survived
 
 __all__ = ["parse_csv", "read_trace", "write_trace"]
 
@@ -107,19 +109,23 @@ def parse_csv(text: str, where: str, name: str, patches: int | None = None) -> T
     stated = {} if "patches" not in said else {said["patches"]: f"{where}, # patches"}
     counts: list[tuple[int, ...]] = []
     labels: list[str] = []
+    survived: list[str] = []
     for number, row in rows:
         here = f"{where}, line {number}"
         if len(row) != len(names):
             raise TraceError(f"{here}: wanted {len(names)} values as in the header, got {len(row)}")
         counts.append(tuple(_whole(row[i], names[i], here) for i in columns["kept"]))
         labels += [row[i] for i in columns["image"]]
+        survived += [row[i] for i in columns["survived"]]
         for i in columns["patches"]:
             stated.setdefault(row[i], here)
     if over and not stated:
         stated = {str(max(max(row) for row in counts)): where}
     agreed = _agreed(stated, where, None if over else patches)
-    for (number, _), kept in zip(rows, counts, strict=True):
+    for (number, row), kept in zip(rows, counts, strict=True):
         checked_row(kept, agreed, len(columns["kept"]), f"{where}, line {number}", over)
+        for i in columns["survived"]:
+            checked_survived(row[i], kept, agreed, f"{where}, line {number}")
     return TokenTrace(
         name=name,
         patches=agreed,
@@ -128,6 +134,7 @@ def parse_csv(text: str, where: str, name: str, patches: int | None = None) -> T
         labels=tuple(labels),
         note=said.get("note") or _assumed(stated, agreed),
         over=over,
+        survived=tuple(survived),
     )
 
 
@@ -148,8 +155,8 @@ def _fields(line: str, where: str) -> list[str]:
 
 
 def _columns(names: list[str], where: str, over: tuple[str, ...]) -> dict[str, list[int]]:
-    """Which columns hold the counts, by selector or symbol, and which the names and the patches."""
-    columns: dict[str, list[int]] = {"kept": [], "image": [], "patches": []}
+    """Which columns hold the counts, by selector or symbol, and which all else."""
+    columns: dict[str, list[int]] = {"kept": [], "image": [], "patches": [], "survived": []}
     wanted = ", ".join(over) or "kept_1, kept_2, ..."
     kept: dict[int, int] = {}
     for index, name in enumerate(names):
@@ -158,12 +165,12 @@ def _columns(names: list[str], where: str, over: tuple[str, ...]) -> dict[str, l
             kept[over.index(name) + 1] = index
         elif match and not over:
             kept[int(match[1])] = index
-        elif name in ("image", "patches"):
+        elif name in columns.keys() - {"kept"}:
             columns[name].append(index)
         elif name or index:
             raise TraceError(
-                f"{where}: wanted a header of {wanted}, and perhaps image and patches, got "
-                f"the column {name[:40]!r}"
+                f"{where}: wanted a header of {wanted}, and perhaps image, patches and survived, "
+                f"got the column {name[:40]!r}"
             )
     for name in names:
         if name and names.count(name) > 1:
@@ -234,6 +241,7 @@ def _parse_npz(content: bytes, where: str, name: str, patches: int | None) -> To
             texts.get("source") or f"given as {Path(where).name}",
             [str(label) for label in arrays.get("labels", np.empty(0)).ravel()],
             [str(name) for name in arrays.get("symbols", np.empty(0)).ravel()],
+            masks=arrays.get("masks"),
         )
     except TraceError as error:
         raise TraceError(f"{where}: {error}") from None
@@ -251,14 +259,18 @@ def _csv(trace: TokenTrace) -> str:
     if any(label.startswith("#") for label in trace.labels):  # or the line would be a comment
         writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     names = ("image",) if trace.labels else ()
-    writer.writerow((*names, *trace.symbols()))
+    masks = ("survived",) if trace.survived else ()
+    writer.writerow((*names, *trace.symbols(), *masks))
     for number, row in enumerate(trace.counts):
-        writer.writerow((*(trace.labels[number : number + 1]), *row))
+        label, mask = trace.labels[number : number + 1], trace.survived[number : number + 1]
+        writer.writerow((*label, *row, *mask))
     return buffer.getvalue()
 
 
 def _npz(trace: TokenTrace) -> bytes:
     buffer = io.BytesIO()
+    masks = trace.masks()
+    known: dict[str, Any] = {} if masks is None else {"masks": masks}
     np.savez_compressed(
         buffer,
         counts=trace.array(),
@@ -267,5 +279,6 @@ def _npz(trace: TokenTrace) -> bytes:
         note=np.str_(trace.note),
         labels=np.array(trace.labels, dtype=np.str_),
         symbols=np.array(trace.over, dtype=np.str_),
+        **known,
     )
     return buffer.getvalue()

