@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -11,6 +12,9 @@ from .cli_options import WORKLOAD, Bind, Format, Json, Keep, On, Prune, Tokens
 from .cli_workloads import sized_workload
 
 __all__ = ["ragged"]
+
+MANY = 500
+"""Images from which on processes are worth being started."""
 
 
 def ragged(
@@ -52,6 +56,15 @@ def ragged(
             min=1,
             help="Tokens that `tile-skip` skips together and `top-k-fit` fills whole; what the "
             "array holds at once by default.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Processes; one, or of many images as many as there are cores.",
         ),
     ] = None,
     prune: Prune = None,
@@ -100,6 +113,7 @@ def ragged(
             tile=tile,
             symbols=fitted.over,
             most=fitted.patches,
+            workers=workers or (os.cpu_count() or 1 if fitted.images >= MANY else 1),
             progress=lambda one: step(one.name),
         )
     outputs.console.print(ragged_view(run, fitted, outputs.console.width))

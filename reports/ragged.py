@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ..sim.batches import ORDERS
-from ..sim.ragged import READY, SWITCH_S
+from ..sim.policy_runs import READY, SWITCH_S
 from ..sim.ragged_result import PolicyRun, RaggedRun
 from ..sim.waterfall import STEPS
 from .table import add_row, aligned

@@ -18,6 +18,7 @@ __all__ = [
     "side_by_side",
     "stream_cycles",
     "stream_elements",
+    "whole",
     "whole_units",
 ]
 
@@ -190,7 +191,7 @@ def array_work(
         macs=copies * m * k * n,
         cycles=turns * per_block * interval,
         latency=latency,
-        useful=_whole(Fraction(copies * m * k * n) / rate),
+        useful=whole(Fraction(copies * m * k * n) / rate),
         streamed=folds * words * pes,
         throttled=folds * (slowed - words) * pes,
         idle=(turns * array.count - blocks) * per_block * interval * pes,
@@ -218,7 +219,7 @@ def _unrolled_work(
         macs=copies * m * k * n,
         cycles=loops.cycles - loops.store,
         latency=loops.cycles,
-        useful=_whole(Fraction(copies * m * k * n) / rate),
+        useful=whole(Fraction(copies * m * k * n) / rate),
         streamed=(loops.streamed - slower) * array.pes,
         throttled=(loops.waiting + slower) * array.pes,
         idle=0,
@@ -234,5 +235,6 @@ def _slowed(words: Any, demand: Fraction) -> Any:
     return -(-words * demand.numerator // demand.denominator)
 
 
-def _whole(value: Fraction) -> Fraction | int:
+def whole(value: Fraction) -> Fraction | int:
+    """The same number, as an int if it is one."""
     return value.numerator if value.denominator == 1 else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
@@ -66,6 +67,7 @@ def keys_of(lanes: Lanes) -> int:
     return sum(lane.copies * lane.keys for lane in lanes)
 
 
+@lru_cache(maxsize=65536)  # candidates of a mapping share most of their blocks
 def block_work(
     array: ComputeArray,
     block: Lanes,

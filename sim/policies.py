@@ -63,6 +63,16 @@ class Policy:
         return self.shape in ("batch", "bucket", "tiles", "own")
 
     @property
+    def many(self) -> bool:
+        """Whether shapes are many, so that parts of them come again."""
+        return self.shape in ("batch", "tiles", "own")
+
+    @property
+    def moves(self) -> bool:
+        """Whether kept tokens are moved together."""
+        return self.shape != "tiles"
+
+    @property
     def pads(self) -> bool:
         """Whether what is executed beyond what an image keeps is in vain."""
         return self.shape not in ("dense", "mean", "fit")

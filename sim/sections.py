@@ -23,6 +23,7 @@ from ..arch import Accelerator
 from ..workloads.graph import Workload
 from ..workloads.operator import Operator
 from ..workloads.packing import joined
+from .array_work import whole
 from .cut import Section, cut
 from .energy import kernel_energy
 from .engine import run_part
@@ -100,7 +101,7 @@ class _Known(NamedTuple):
     end: _Position | None
     state: State
     cycles: int
-    steps: Mapping[str, Fraction]
+    steps: tuple[tuple[str, Fraction | int], ...]  # whole numbers as such: they add up faster
 
 
 @dataclass(frozen=True)
@@ -136,17 +137,18 @@ class Sections:
             self._content(number, section, rows) for number, section in enumerate(self._sections)
         ]
         position: _Position | None = _Position(0, 0)
-        state, cycles, steps = State(), 0, dict.fromkeys(STEPS, Fraction(0))
+        state, cycles = State(), 0
+        steps: dict[str, Fraction | int] = dict.fromkeys(STEPS, 0)
         while position is not None:
             known = self._find(position, state, contents)
             cycles += known.cycles
-            for cause, pe_cycles in known.steps.items():
+            for cause, pe_cycles in known.steps:
                 steps[cause] += pe_cycles
             position, state = known.end, known.state
         static_j = self.machine.static_w * cycles / self.machine.clock_hz
         return Part(
             cycles=cycles,
-            steps=steps,
+            steps={cause: Fraction(pe_cycles) for cause, pe_cycles in steps.items()},
             energy_j=sum(content.energy_j for content in contents) + static_j,
             mac_j=sum(content.mac_j for content in contents),
             macs=sum(content.macs for content in contents),
@@ -219,7 +221,7 @@ class Sections:
         first = position.section
         found = self._known.setdefault((position, state, contents[first].timed), [])
         for known in found:
-            same = all(
+            same = len(known.timed) == 1 or all(
                 content.timed == timed
                 for content, timed in zip(contents[first:], known.timed, strict=False)
             )
@@ -282,13 +284,13 @@ class Sections:
 
     def _steps(
         self, program: Program, start: Start, end: Start | None, spans: Spans
-    ) -> Mapping[str, Fraction]:
+    ) -> tuple[tuple[str, Fraction | int], ...]:
         """PE-cycles from `start` to `end` by cause."""
         steps = dict.fromkeys(STEPS, Fraction(0))
         losses = account_part(program, spans, self.machine, start, end)
         for kernel, lost in zip(program.kernels, losses, strict=False):
             add_losses(steps, kernel, lost)
-        return {cause: pe_cycles for cause, pe_cycles in steps.items() if pe_cycles}
+        return tuple((cause, whole(pe_cycles)) for cause, pe_cycles in steps.items() if pe_cycles)
 
 
 def _position(section: int, contents: Sequence[_Content], end: Start | None) -> _Position | None:

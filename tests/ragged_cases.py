@@ -45,7 +45,9 @@ def masks_of(
 def images(counts: NDArray[np.int64], patches: int = 196, **changes: Any) -> Images:
     asked: dict[str, Any] = {"masks": None, "batch": 1, "order": "arrival", "buckets": 3, "tile": 1}
     beside = (2,) * counts.shape[1]
-    return Images(counts=counts, most=patches, layout=Layout(patches, 1, beside), **(asked | changes))
+    return Images(
+        counts=counts, most=patches, layout=Layout(patches, 1, beside), **(asked | changes)
+    )
 
 
 def stationary(dataflow: Dataflow) -> Accelerator:

@@ -448,7 +448,10 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ((*RAGGED, "--tokens", "good.csv", "--tile", "0"), r"--tile"),
     ((*RAGGED, "--tokens", "good.csv", "--order", "queues"), r"did you mean queue\?"),
     ((*RAGGED, "--tokens", "good.csv", "--policies", "exact/bach"), r"did you mean batch\?"),
-    ((*RAGGED, "--tokens", "good.csv", "--policies", "tile-skip"), r"which patches are kept is not known"),
+    (
+        (*RAGGED, "--tokens", "good.csv", "--policies", "tile-skip"),
+        r"which patches are kept is not known",
+    ),
     ((*RAGGED, "--tokens", "good.csv", "--json", "good.csv"), r"good\.csv is an input"),
     (
         ("ragged", "deit-small", "--on", "edge-32x32", "--tokens", "digits16"),
