@@ -4,6 +4,7 @@ Wall times are medians over cold processes and are set against a goal, a ratio b
 They depend on the machine, so nothing is asserted; sizes and counts do not.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,15 +16,17 @@ from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
+import numpy as np
 import simpy
 
 import tilewise
 from tilewise.arch import Accelerator
 from tilewise.sim.engine import run
 from tilewise.sim.lower import lower
+from tilewise.sim.ragged import run_policies
 from tilewise.sim.result import Result
 from tilewise.sim.spans import UNITS
-from tilewise.workloads import Workload, vit
+from tilewise.workloads import Workload, sampled, vit
 from tilewise.workloads.extent import known
 
 REPOSITORY = Path(__file__).parents[1]
@@ -126,6 +129,22 @@ def jumps() -> list[str]:
     return [jump(name, model, machine) for name, model in models.items()]
 
 
+def ragged(images: int = 10_000, goal_s: float = 30.0) -> str:
+    """Drawn token counts under every policy, in as many processes as there are cores."""
+    model, machine = tilewise.workload("heatvit-deit-small"), tilewise.machine("edge-32x32")
+    counts = sampled(196, (0.7, 0.35, 0.24), images=images, seed=1).array()
+    distinct = len(np.unique(counts, axis=0))
+    workers = os.cpu_count() or 1
+    start = time.perf_counter()
+    ran = run_policies(model, machine, counts, workers=workers)
+    wall_s = time.perf_counter() - start
+    return (
+        f"{wall_s:6.2f} s   {wall_s / goal_s:4.2f} of {goal_s:g} s   {images:,} images, {distinct:,} "
+        f"different, {len(ran.policies)} policies, {workers} processes   {ran.workload} on "
+        f"{ran.machine}"
+    )
+
+
 def sizes() -> list[str]:
     """Bytes of what is shipped."""
     with tempfile.TemporaryDirectory() as folder:
@@ -155,6 +174,8 @@ def main() -> None:
     print("\nJump: tiles that repeat are skipped")
     for line in jumps():
         print(line, flush=True)
+    print("\nVarying tokens: many images under every policy")
+    print(ragged(), flush=True)
     print("\nSizes")
     print("\n".join(sizes()))
 
