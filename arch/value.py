@@ -21,10 +21,11 @@ class Value(BaseModel, frozen=True):
 
     def __hash__(self) -> int:
         # A machine is asked for it a thousand times a run: it is the key of what was worked out.
-        if "_hash" not in self.__dict__:
+        known = vars(self)
+        if "_hash" not in known:
             fields = tuple(getattr(self, name) for name in type(self).model_fields)
-            self.__dict__["_hash"] = hash(fields)
-        return int(self.__dict__["_hash"])
+            known["_hash"] = hash(fields)
+        return int(known["_hash"])
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()  # without the hash, which is another in another process

@@ -83,7 +83,9 @@ def _symbols(operator: Operator) -> frozenset[str]:
     sizes += [operand.elements for operand in operator.operands]
     found: set[str] = set()
     for size in sizes:
-        several: Any = size if isinstance(size, tuple) else (size,)
+        several: Any = size
+        if not isinstance(size, tuple):
+            several = (size,)
         for each in several:
             if isinstance(each, Extent):
                 found |= symbols_of(each)
