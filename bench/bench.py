@@ -139,9 +139,9 @@ def ragged(images: int = 10_000, goal_s: float = 30.0) -> str:
     ran = run_policies(model, machine, counts, workers=workers)
     wall_s = time.perf_counter() - start
     return (
-        f"{wall_s:6.2f} s   {wall_s / goal_s:4.2f} of {goal_s:g} s   {images:,} images, "
-        f"{distinct:,} different, {len(ran.policies)} policies, {workers} processes   {ran.workload} on "
-        f"{ran.machine}"
+        f"{wall_s:6.2f} s   {wall_s / goal_s:4.2f} of {goal_s:g} s   {images:,} images "
+        f"({distinct:,} different), {len(ran.policies)} policies, {workers} processes   "
+        f"{ran.workload} on {ran.machine}"
     )
 
 
