@@ -4,7 +4,7 @@ from .accelerator import Accelerator, Host
 from .array import OVERLAPS, ComputeArray, Dataflow, Overlap, Split, SystolicArray, UnrolledArray
 from .document import MachineError
 from .energy import EnergyTable, PerDram, SramPoint
-from .formats import FORMATS, Format, FormatError, PerFormat, bits
+from .formats import FORMATS, Format, FormatError, PerFormat, PerProduct, bits, holds
 from .gpu import Gpu, GpuEnergy, GpuMemory
 from .load import energy_table, load_machine, machine_names, sources
 from .memory import Buffers, Dram, DramKind
@@ -31,6 +31,7 @@ __all__ = [
     "Overlap",
     "PerDram",
     "PerFormat",
+    "PerProduct",
     "Split",
     "SramPoint",
     "SystolicArray",
@@ -39,6 +40,7 @@ __all__ = [
     "VectorUnit",
     "bits",
     "energy_table",
+    "holds",
     "load_machine",
     "machine_names",
     "sources",

@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from .array import ComputeArray
 from .energy import EnergyTable
-from .formats import Format
+from .formats import Format, FormatError
 from .memory import Buffers, Dram
 from .value import NotNegative, Positive, Value, exact
 from .vector import VectorUnit
@@ -52,18 +52,19 @@ class Accelerator(Value, frozen=True):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        formats = self.array.macs_per_pe_cycle.names
-        if self.default_format not in formats:
-            raise ValueError(
-                f"default_format: wanted one the array computes in ({', '.join(formats)}), "
-                f"got {self.default_format!r}"
-            )
-        priced = self.energy.mac_pj.names
-        if missing := [name for name in formats if name not in priced]:
-            raise ValueError(
-                f"energy: wanted a table with mac_pj for {', '.join(missing)}, "
-                f"got {self.energy.name!r}, which has {', '.join(priced)}"
-            )
+        rates, prices = self.array.macs_per_pe_cycle, self.energy.mac_pj
+        try:
+            rates.most(self.default_format, self.default_format)
+        except FormatError as error:
+            raise ValueError(f"default_format: {error}") from None
+        for name, (weights, activations) in zip(rates.names, rates.pairs, strict=True):
+            try:
+                prices.least(weights, activations)
+            except FormatError:
+                raise ValueError(
+                    f"energy: wanted a table with mac_pj for {name}, got {self.energy.name!r}, "
+                    f"which has {', '.join(prices.names)}"
+                ) from None
         if self.dram.kind not in self.energy.dram_pj_per_bit:
             raise ValueError(
                 f"energy: wanted a table with dram_pj_per_bit for {self.dram.kind}, got "

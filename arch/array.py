@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, cast
 
 from pydantic import model_validator
 
-from .formats import PerFormat, bits
+from .formats import PerProduct, bits
 from .value import Count, Value
 
 Dataflow = Literal["ws", "os", "is"]
@@ -45,10 +45,10 @@ class SystolicArray(Value, frozen=True):
       array each; all other products are split as by `tile`;
     - `image`: each image of a batch belongs to one array, and weights go to all arrays at once.
 
-    `macs_per_pe_cycle` is how many multiply-accumulates one PE does in a cycle, by format; a
+    `macs_per_pe_cycle` is how many multiply-accumulates one PE does in a cycle, by formats; a
     rational, because packings such as 7 int4 products in 4 cycles exist.
 
-    >>> rates = PerFormat(int8=Fraction(1), fp16=Fraction(1, 2))
+    >>> rates = PerProduct(int8=Fraction(1), fp16=Fraction(1, 2))
     >>> array = SystolicArray(rows=32, cols=32, macs_per_pe_cycle=rates)
     >>> array.overlap, array.pes, array.macs_per_cycle("fp16")
     ('shadow-gated', 1024, Fraction(512, 1))
@@ -63,7 +63,7 @@ class SystolicArray(Value, frozen=True):
     split: Split = "tile"
     dataflow: Dataflow = "ws"
     overlap: Overlap = "shadow-gated"
-    macs_per_pe_cycle: PerFormat = PerFormat(int8=Fraction(1))
+    macs_per_pe_cycle: PerProduct = PerProduct(int8=Fraction(1))
 
     @model_validator(mode="before")
     @classmethod
@@ -94,7 +94,7 @@ class SystolicArray(Value, frozen=True):
         Raises:
             FormatError: if the array does not compute in `format`.
         """
-        return self.pes * self.macs_per_pe_cycle.get(format)
+        return self.pes * self.macs_per_pe_cycle.most(format, format)
 
 
 class UnrolledArray(Value, frozen=True):
@@ -126,12 +126,12 @@ class UnrolledArray(Value, frozen=True):
     input_ports: Count
     weight_ports: Count
     output_ports: Count
-    macs_per_pe_cycle: PerFormat = PerFormat(int8=Fraction(1))
+    macs_per_pe_cycle: PerProduct = PerProduct(int8=Fraction(1))
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         _check_formats(self.macs_per_pe_cycle)
-        widest = max(bits(name) for name in self.macs_per_pe_cycle.names)
+        widest = max(bits(name) for pair in self.macs_per_pe_cycle.pairs for name in pair)
         if self.word_bits < widest:
             raise ValueError(
                 f"word_bits: wanted at least {widest}, one operand of the widest format, "
@@ -150,7 +150,7 @@ class UnrolledArray(Value, frozen=True):
         Raises:
             FormatError: if the array does not compute in `format`.
         """
-        return self.pes * self.macs_per_pe_cycle.get(format)
+        return self.pes * self.macs_per_pe_cycle.most(format, format)
 
     def per_word(self, operand_bits: int) -> int:
         """Return how many operands of so many bits one word of a port holds, G."""
@@ -160,6 +160,6 @@ class UnrolledArray(Value, frozen=True):
 ComputeArray: TypeAlias = SystolicArray | UnrolledArray
 
 
-def _check_formats(rates: PerFormat) -> None:
+def _check_formats(rates: PerProduct) -> None:
     if not rates.names:
         raise ValueError("macs_per_pe_cycle: wanted at least one format, got none")

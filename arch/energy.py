@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from .formats import Choices, PerFormat
+from .formats import Choices, PerProduct
 from .value import Count, Positive, Rate, Value
 
 
@@ -45,7 +45,7 @@ class EnergyTable(Value, frozen=True):
     name: str
     description: str = ""
     node_nm: Positive
-    mac_pj: PerFormat
+    mac_pj: PerProduct
     vector_op_pj: Positive
     register_pj_per_byte: Positive
     sram: Annotated[tuple[SramPoint, ...], Field(min_length=2)]
@@ -59,13 +59,13 @@ class EnergyTable(Value, frozen=True):
             raise ValueError(f"wanted points by rising capacity_bytes, got {got}")
         return points
 
-    def mac_j(self, format: str) -> float:
-        """Return the energy of one multiply-accumulate, in joules.
+    def mac_j(self, weights: str, activations: str) -> float:
+        """Return the energy of one multiply-accumulate of these formats, in joules.
 
         Raises:
-            FormatError: if the table does not know `format`.
+            FormatError: if the table has no pair of formats that holds them.
         """
-        return float(self.mac_pj.get(format)) * 1e-12
+        return float(self.mac_pj.least(weights, activations)) * 1e-12
 
     @property
     def vector_op_j(self) -> float:

@@ -8,11 +8,23 @@ from typing import Final, Literal, get_args
 
 from .value import Rate, Value
 
-Format = Literal["int4", "int8", "fp8", "fp16", "bf16", "tf32", "fp32"]
+Format = Literal[
+    "int2", "int3", "int4", "int5", "int6", "int7", "int8", "int16",
+    "fp4", "fp8", "fp16", "bf16", "tf32", "fp32",
+]  # fmt: skip
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
-_BITS: Final = MappingProxyType(
-    {"int4": 4, "int8": 8, "fp8": 8, "fp16": 16, "bf16": 16, "tf32": 32, "fp32": 32}
-)
+
+# How wide a number is stored, and how many bits its significand has, sign and hidden bit included
+# (FP8 and FP4 as E4M3 and E2M1); of an integer both are its width.
+_FLOATS: Final = MappingProxyType(
+    {"fp4": (4, 3), "fp8": (8, 5), "fp16": (16, 12), "bf16": (16, 9), "tf32": (32, 12),
+     "fp32": (32, 25)}
+)  # fmt: skip
+# Which floats hold all values of another, by exponent and significand.
+_HOLDS: Final = MappingProxyType(
+    {"fp8": ("fp4",), "fp16": ("fp4", "fp8"), "bf16": ("fp4", "fp8"),
+     "tf32": ("fp4", "fp8", "fp16", "bf16"), "fp32": ("fp4", "fp8", "fp16", "bf16", "tf32")}
+)  # fmt: skip
 
 
 class FormatError(ValueError):
@@ -28,9 +40,27 @@ def bits(format: str) -> int:
     Raises:
         FormatError: if `format` is none of `FORMATS`.
     """
-    if format not in _BITS:
+    if format not in FORMATS:
         raise FormatError(f"format: wanted one of {', '.join(FORMATS)}, got {format!r}")
-    return _BITS[format]
+    return _FLOATS[format][0] if format in _FLOATS else int(format.removeprefix("int"))
+
+
+def holds(wide: str, narrow: str) -> bool:
+    """Whether every value of one format is a value of another.
+
+    >>> holds("int8", "int4"), holds("bf16", "int8"), holds("int8", "fp8"), holds("fp16", "bf16")
+    (True, True, False, False)
+
+    Raises:
+        FormatError: if one of them is none of `FORMATS`.
+    """
+    if wide == narrow:
+        return bits(wide) > 0
+    if narrow in _FLOATS:
+        return narrow in _HOLDS.get(wide, ()) if bits(wide) else False
+    # -2^(b-1) is a power of two, so that an integer of b bits needs b - 1 of them beside its sign.
+    significand = _FLOATS[wide][1] if wide in _FLOATS else bits(wide)
+    return significand >= bits(narrow)
 
 
 class Choices(Value, frozen=True):
@@ -68,10 +98,76 @@ class PerFormat(Choices, frozen=True):
     tilewise.arch.formats.FormatError: wanted one of int8, fp16, got 'fp8'
     """
 
+    int2: Rate | None = None
+    int3: Rate | None = None
     int4: Rate | None = None
+    int5: Rate | None = None
+    int6: Rate | None = None
+    int7: Rate | None = None
     int8: Rate | None = None
+    int16: Rate | None = None
+    fp4: Rate | None = None
     fp8: Rate | None = None
     fp16: Rate | None = None
     bf16: Rate | None = None
     tf32: Rate | None = None
     fp32: Rate | None = None
+
+
+class PerProduct(PerFormat, frozen=True):
+    """A number for each pair of formats that is multiplied: weights by activations.
+
+    `int8` is `int8` by `int8`, `w4a8` is `int4` weights by `int8` activations.  A product that has
+    no number of its own takes that of a pair which holds it.
+
+    >>> rates = PerProduct(int8=Fraction(1), w4a6=Fraction(2))
+    >>> rates.most("int4", "int5"), rates.most("int4", "int8")
+    (Fraction(2, 1), Fraction(1, 1))
+    """
+
+    w2a8: Rate | None = None
+    w4a5: Rate | None = None
+    w4a6: Rate | None = None
+    w4a8: Rate | None = None
+    w4a16: Rate | None = None
+    w8a5: Rate | None = None
+    w8a6: Rate | None = None
+    w8a16: Rate | None = None
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The formats of weights and activations that have a number."""
+        return tuple(_pair(name) for name in self.names)
+
+    def most(self, weights: str, activations: str) -> Fraction:
+        """The largest number of a pair that holds this one, as of MACs per cycle.
+
+        Raises:
+            FormatError: if no pair does.
+        """
+        return max(self._held(weights, activations))
+
+    def least(self, weights: str, activations: str) -> Fraction:
+        """The smallest number of a pair that holds this one, as of picojoules.
+
+        Raises:
+            FormatError: if no pair does.
+        """
+        return min(self._held(weights, activations))
+
+    def _held(self, weights: str, activations: str) -> list[Fraction]:
+        found = [
+            self.get(name)
+            for name, pair in zip(self.names, self.pairs, strict=True)
+            if holds(pair[0], weights) and holds(pair[1], activations)
+        ]
+        if not found:
+            asked = weights if weights == activations else f"{weights} weights by {activations}"
+            raise FormatError(f"wanted one of {', '.join(self.names) or 'none'}, got {asked!r}")
+        return found
+
+
+def _pair(name: str) -> tuple[str, str]:
+    """The formats of weights and activations that `w4a8` or `int8` names."""
+    weights, mixed, activations = name.removeprefix("w").partition("a")
+    return (f"int{weights}", f"int{activations}") if mixed and name[0] == "w" else (name, name)

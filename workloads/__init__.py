@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         Softmax,
         TokenSelection,
     )
+    from .precision import Precision, QuantizationError, precision
     from .pruning import PruningError, pruned
+    from .quantization import BitRules, bit_rules, quantized
     from .recording import record
     from .tokens import TokenTrace, TraceError, naflex, read_trace, sampled, trace, trace_names
     from .unet_merging import merged
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attention",
     "BindingError",
+    "BitRules",
     "Constraint",
     "Convolution",
     "Elementwise",
@@ -44,7 +47,9 @@ __all__ = [
     "OnnxError",
     "Operand",
     "Operator",
+    "Precision",
     "PruningError",
+    "QuantizationError",
     "Reduction",
     "Size",
     "Softmax",
@@ -55,13 +60,16 @@ __all__ = [
     "UnboundSymbolError",
     "UnknownModelError",
     "Workload",
+    "bit_rules",
     "evaluate",
     "flexible",
     "load",
     "merged",
     "naflex",
     "names",
+    "precision",
     "pruned",
+    "quantized",
     "read",
     "read_trace",
     "record",
@@ -92,7 +100,9 @@ _HOMES = {
         "Softmax",
         "TokenSelection",
     ),
+    "precision": ("Precision", "QuantizationError", "precision"),
     "pruning": ("PruningError", "pruned"),
+    "quantization": ("BitRules", "bit_rules", "quantized"),
     "recording": ("record",),
     "tokens": (
         "TokenTrace",

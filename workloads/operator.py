@@ -38,10 +38,12 @@ class Operand:
         sources: Names of the operators or graph inputs that made them; several where the operand is
             a concatenation, which costs nothing because its parts are written side by side.
         elements: How many of their elements are read.
+        format: Number format in which they are stored; None for that of the run.
     """
 
     sources: tuple[str, ...]
     elements: Size
+    format: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,9 @@ class Operator:
         selector: True if it belongs to a token selector, whose work is overhead of pruning.
         images: Where images run side by side, what each has of what was added up: rows of a
             product, heads of attention, inputs of a convolution; empty in a graph of its own.
+        format: Number format of its output; None for that of the run.
+        weight_formats: Number formats of its trained numbers, each with how many rows of the output
+            (columns of a product, channels of a convolution) have it; empty for that of the run.
     """
 
     name: str
@@ -62,6 +67,8 @@ class Operator:
     shape: tuple[Size, ...]
     selector: bool = False
     images: tuple[int, ...] = ()
+    format: str | None = None
+    weight_formats: tuple[tuple[str, int], ...] = ()
 
     kind: ClassVar[str] = ""
 

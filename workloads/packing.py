@@ -152,6 +152,7 @@ def _one(members: Sequence[Operator], read: Mapping[str, tuple[str, ...]]) -> Op
         Operand(
             sources=tuple(part for s in operand.sources for part in read[s]),
             elements=sum(known(o.operands[i].elements) for o in members),
+            format=operand.format,
         )
         for i, operand in enumerate(first.operands)
     )

@@ -1,0 +1,163 @@
+"""Bits by rule: which layer of a workload has how many, and what its tensors are stored in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .graph import Workload
+from .operator import Attention, Convolution, MatMul, Operand, Operator
+from .precision import Precision, QuantizationError, precision
+
+__all__ = ["BitRules", "bit_rules", "quantized"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BitRules:
+    """Which layer has how many bits.
+
+    A layer is an operator that multiplies: a product, a convolution, an attention.  It is named by
+    its path, with or without the operation behind the last `/`; in a pattern `*` stands for
+    anything, as in file names.
+
+    Attributes:
+        default: Of layers that no pattern matches, and of what no layer multiplies; None leaves
+            them to the format of the run.
+        layers: Pattern -> bits.
+        where: What to call the rules in an error.
+    """
+
+    default: Precision | None = None
+    layers: Mapping[str, Precision] = field(default_factory=dict[str, Precision])
+    where: str = "bits"
+
+
+def bit_rules(given: str | Path) -> BitRules:
+    """Rules as a user gives them: `W4A8` for every layer, or a YAML file.
+
+    A file has a `default`, `layers` (patterns and their bits), or both:
+
+        default: W8A8
+        layers:
+          "blocks.*.mlp.*": W4A8
+          "blocks.*.attn.qkv": {weights: {8: 0.25, 4: 0.75}, activations: 6}
+
+    Raises:
+        QuantizationError: The text is no bits, or the file cannot be read or says something else.
+    """
+    text = str(given)
+    if not isinstance(given, Path) and not text.endswith((".yaml", ".yml")):
+        return BitRules(default=precision(text), where=text)
+    try:
+        found: Any = yaml.safe_load(Path(given).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise QuantizationError(f"{text}: wanted a YAML file of bits, got {reason}") from None
+    except yaml.YAMLError as error:
+        raise QuantizationError(
+            f"{text}: wanted YAML, got {' '.join(str(error).split())}"
+        ) from None
+    if not isinstance(found, dict) or not found or set(found) - {"default", "layers"}:
+        raise QuantizationError(f"{text}: wanted default, layers or both, got {_keys(found)}")
+    layers: Any = found.get("layers") or {}
+    if not isinstance(layers, dict):
+        raise QuantizationError(f"{text}: layers: wanted patterns and their bits, got {layers!r}")
+    try:
+        return BitRules(
+            default=precision(found["default"]) if "default" in found else None,
+            layers={str(pattern): precision(bits) for pattern, bits in layers.items()},
+            where=text,
+        )
+    except QuantizationError as error:
+        raise QuantizationError(f"{text}: {error}") from None
+
+
+def quantized(workload: Workload, rules: BitRules) -> Workload:
+    """The workload with formats for weights and activations.
+
+    A tensor is stored with the bits that the layers which multiply it want, the most if they want
+    different ones; vector units take what is there.
+
+    Raises:
+        QuantizationError: A pattern matches no layer, or two match the same.
+    """
+    layers = {o.name: o for o in workload.operators if _is_layer(o)}
+    chosen = _chosen(layers, rules)
+    wanted: dict[str, int] = {}
+    for name, bits in chosen.items():
+        for operand in layers[name].operands:
+            for source in operand.sources:
+                wanted[source] = max(wanted.get(source, 0), bits.activations)
+    default = rules.default.activations if rules.default else 0
+
+    def stored(*sources: str) -> str | None:
+        widest = max((wanted.get(source, default) for source in sources), default=0)
+        return f"int{widest}" if widest else None
+
+    def operand(given: Operand) -> Operand:
+        return replace(given, format=stored(*given.sources))
+
+    operators = tuple(
+        replace(
+            operator,
+            operands=tuple(map(operand, operator.operands)),
+            format=stored(operator.name),
+            weight_formats=_weights(operator, chosen.get(operator.name, rules.default)),
+        )
+        for operator in workload.operators
+    )
+    return replace(workload, operators=operators)
+
+
+def _is_layer(operator: Operator) -> bool:
+    return isinstance(operator, MatMul | Convolution | Attention)
+
+
+def _chosen(layers: Mapping[str, Operator], rules: BitRules) -> dict[str, Precision]:
+    """The bits of each layer that has some."""
+    matched: dict[str, str] = {}
+    for pattern in rules.layers:
+        matches = [name for name in layers if _matches(name, pattern)]
+        if not matches:
+            near = get_close_matches(pattern, [_path(name) for name in layers], n=1, cutoff=0.3)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise QuantizationError(f"{rules.where}: no layer is called {pattern}{hint}")
+        for name in matches:
+            if name in matched:
+                raise QuantizationError(
+                    f"{rules.where}: {matched[name]} and {pattern} both match {name}; "
+                    "wanted one pattern for a layer"
+                )
+            matched[name] = pattern
+    chosen = {name: rules.layers[pattern] for name, pattern in matched.items()}
+    if rules.default:
+        chosen = dict.fromkeys(layers, rules.default) | chosen
+    return chosen
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(_path(name), pattern)
+
+
+def _path(name: str) -> str:
+    return name.rpartition("/")[0] or name
+
+
+def _weights(operator: Operator, bits: Precision | None) -> tuple[tuple[str, int], ...]:
+    if bits is None or not operator.parameters:
+        return ()
+    match operator:
+        case MatMul(n=int(rows)) | Convolution(out_channels=rows):
+            return tuple((f"int{width}", count) for width, count in bits.rows(rows))
+        case _:  # scales, shifts and tables are as wide as what they are applied to
+            return ()
+
+
+def _keys(found: object) -> str:
+    return ", ".join(map(str, found)) if isinstance(found, dict) else repr(found)  # pyright: ignore
