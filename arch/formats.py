@@ -134,6 +134,11 @@ class PerProduct(PerFormat, frozen=True):
     w8a6: Rate | None = None
     w8a16: Rate | None = None
 
+    @classmethod
+    def of_all(cls) -> tuple[tuple[str, tuple[str, str]], ...]:
+        """Every name that may have a number, and the formats of its weights and activations."""
+        return tuple((name, _pair(name)) for name in cls.model_fields)
+
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """The formats of weights and activations that have a number."""

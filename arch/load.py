@@ -8,12 +8,14 @@ from typing import Any, Final, TypeVar, cast
 
 from pydantic import ValidationError
 
+from . import packing
 from .accelerator import Accelerator
 from .array import ComputeArray, SystolicArray, UnrolledArray
 from .document import Document, Key, MachineError, read_document
 from .energy import EnergyTable
 from .explain import explain, got
 from .gpu import Gpu
+from .packing import PACKINGS
 from .value import Value
 
 _MACHINES: Final = Path(__file__).resolve().parent / "machines"
@@ -132,6 +134,14 @@ def _array(document: Document) -> ComputeArray:
     kind = fields.pop("kind", "systolic")
     if not isinstance(kind, str) or kind not in _ARRAYS:
         document.fail(("array", "kind"), f"wanted {' or '.join(_ARRAYS)}, got {got(kind, _ARRAYS)}")
+    rates = fields.get("macs_per_pe_cycle")
+    if isinstance(rates, str):
+        if rates not in PACKINGS:
+            document.fail(
+                ("array", "macs_per_pe_cycle"),
+                f"wanted MACs by format or {' or '.join(PACKINGS)}, got {got(rates, PACKINGS)}",
+            )
+        fields["macs_per_pe_cycle"] = packing.rates(rates)
     return _build(_ARRAYS[kind], fields, document, at=("array",))
 
 
