@@ -30,16 +30,19 @@ class Kernel:
         lead: The operator that sets the loop nest.
         epilogue: Elementwise operators on its output, in order.
         extra: Operands that the epilogue reads besides the lead's output, such as a residual.
+        rows: Which rows of the lead's output it makes, by the format of their weights; empty for
+            all.
     """
 
     lead: Operator
     epilogue: tuple[Elementwise, ...] = ()
     extra: tuple[Operand, ...] = ()
+    rows: str = ""
 
     @property
     def name(self) -> str:
         """The lead's name; the kernel's output is known by its last operator's."""
-        return self.lead.name
+        return f"{self.lead.name}:{self.rows}" if self.rows else self.lead.name
 
     @property
     def tail(self) -> Operator:

@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from .array_work import ArrayWork
+from .formats import INT8, Formats
 
 __all__ = ["KernelProgram", "Loop", "Node", "Program", "Tile", "Totals", "repeat", "tiles", "total"]
 
@@ -86,6 +87,7 @@ class KernelProgram:
         after: Kernels (by position) whose results it reads, or whose decision it waits for.
         weights_early: True if what goes to the weight buffer are parameters, which may be loaded
             before the kernels in `after` are done.
+        formats: Of what it multiplies, and of what it makes.
         mapping: How it was tiled, for people.
     """
 
@@ -96,6 +98,7 @@ class KernelProgram:
     nodes: tuple[Node, ...]
     after: tuple[int, ...] = ()
     weights_early: bool = True
+    formats: Formats = INT8
     mapping: str = ""
 
 

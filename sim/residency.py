@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arch.formats import bits
 from ..workloads.extent import known
+from .formats import format_of
 from .fusion import Kernel
 
 __all__ = ["Residency", "producers", "residency"]
@@ -27,7 +29,7 @@ class Residency:
 
 
 def residency(
-    kernels: Sequence[Kernel], outputs: tuple[str, ...], bits: int, capacity_bytes: int
+    kernels: Sequence[Kernel], outputs: tuple[str, ...], capacity_bytes: int
 ) -> Residency:
     """Decide in program order: an output stays if it fits from its making to its last reading.
 
@@ -36,11 +38,10 @@ def residency(
     Args:
         kernels: In program order, bound.
         outputs: Names that always go to DRAM, as the graph's outputs do; its inputs come from it.
-        bits: Of an element.
         capacity_bytes: What resident activations may take: the half of the input buffer that tiles
             on their way leave free.
     """
-    made_by = {kernel.tail.name: index for index, kernel in enumerate(kernels)}
+    made_by = _makers(kernels)
     last_read: dict[str, int] = {}
     for index, kernel in enumerate(kernels):
         last_read |= dict.fromkeys(kernel.sources, index)
@@ -51,8 +52,9 @@ def residency(
             continue
         wanted = live.copy()
         for name in group:
-            elements = known(kernels[made_by[name]].tail.elements)
-            wanted[made_by[name] : last_read[name] + 1] += -(-elements * bits // 8)
+            tails = [kernels[maker].tail for maker in made_by[name]]
+            size_bits = sum(known(tail.elements) * bits(format_of(tail)) for tail in tails)
+            wanted[made_by[name][0] : last_read[name] + 1] += -(-size_bits // 8)
         if wanted.max(initial=0) <= capacity_bytes:
             live = wanted
             resident.update(group)
@@ -78,8 +80,16 @@ def _side_by_side(kernels: Sequence[Kernel]) -> Iterator[frozenset[str]]:
 
 def producers(kernels: Sequence[Kernel]) -> tuple[tuple[int, ...], ...]:
     """For each kernel, the positions of the kernels whose output it reads."""
-    made_by = {kernel.tail.name: index for index, kernel in enumerate(kernels)}
+    made_by = _makers(kernels)
     return tuple(
-        tuple(sorted({made_by[source] for source in kernel.sources if source in made_by}))
+        tuple(sorted({maker for source in kernel.sources for maker in made_by.get(source, ())}))
         for kernel in kernels
     )
+
+
+def _makers(kernels: Sequence[Kernel]) -> dict[str, list[int]]:
+    """Who makes each output: one kernel, or one for each width of its rows."""
+    made_by: dict[str, list[int]] = {}
+    for index, kernel in enumerate(kernels):
+        made_by.setdefault(kernel.tail.name, []).append(index)
+    return made_by

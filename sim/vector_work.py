@@ -22,33 +22,29 @@ class Rows:
 
     Attributes:
         rows: Pieces that the work may be cut into; a row of softmax or of a norm is never cut.
-        input_elements, output_elements: Of all rows, loaded and stored; 0 if they stay on chip.
-        parameters: Trained numbers, loaded once and ahead.
+        elements: Pieces that rows may be cut into where a row is too large for a tile.
+        input_bits, output_bits: Of all rows, loaded and stored; 0 if they stay on chip.
+        parameter_bytes: Trained numbers, loaded once and ahead.
         whole_row: True if nothing of a row can leave before all of it was seen.
         reads, outputs: Elements that the unit reads and makes, on chip or not.
         lane_cycles: Cycles of one lane for all rows.
-        bits: Of an element.
         input_room: Bytes of the input buffer that are not taken by resident activations.
         operands: How many operands are loaded.
         host_cycles: Until the host has set the bounds of what follows.
     """
 
     rows: int
-    input_elements: int
-    output_elements: int
-    parameters: int
+    elements: int
+    input_bits: int
+    output_bits: int
+    parameter_bytes: int
     whole_row: bool
     reads: int
     outputs: int
     lane_cycles: Fraction
-    bits: int
     input_room: int
     operands: int
     host_cycles: int = 0
-
-    def bytes(self, elements: int) -> int:
-        """Bytes of activations."""
-        return -(-elements * self.bits // 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +74,15 @@ def choose(rows: Rows, machine: Accelerator) -> VectorMapping:
     units, passes = rows.rows, 1
     largest = _largest(rows, units, machine)
     if not largest:  # not even one row: cut rows into their elements
-        units = max(rows.input_elements, rows.output_elements)
-        passes = 2 if rows.whole_row and rows.input_elements else 1
+        units = rows.elements
+        passes = 2 if rows.whole_row and rows.input_bits else 1
         largest = _largest(rows, units, machine)
     if not largest:
         raise MappingError(
             f"{machine.name} is too small for one element: buffers.input_bytes gives "
             f"{rows.input_room}, buffers.output_bytes {machine.buffers.output_bytes}"
         )
-    inputs, outputs = rows.bytes(rows.input_elements), rows.bytes(rows.output_elements)
+    inputs, outputs = -(-rows.input_bits // 8), -(-rows.output_bits // 8)
     per_byte = 1 / float(machine.dram_bytes_per_cycle)
     vector = float(rows.lane_cycles) / machine.vector.lanes
     moved = (inputs * passes + outputs) * per_byte
@@ -106,13 +102,13 @@ def choose(rows: Rows, machine: Accelerator) -> VectorMapping:
 def _largest(rows: Rows, units: int, machine: Accelerator) -> int:
     """The largest tile that fits, in units of which there are `units`; 0 if none does."""
     size = units
-    for elements, room_bytes in (
-        (rows.input_elements, rows.input_room // 2),
-        (rows.output_elements, machine.buffers.output_tile_bytes),
+    for size_bits, room_bytes in (
+        (rows.input_bits, rows.input_room // 2),
+        (rows.output_bits, machine.buffers.output_tile_bytes),
     ):
-        each = -(-elements // units)
+        each = -(-size_bits // units)
         if each:
-            size = min(size, room_bytes * 8 // rows.bits // each)
+            size = min(size, room_bytes * 8 // each)
     return size
 
 
@@ -122,9 +118,9 @@ def nodes(rows: Rows, mapping: VectorMapping, machine: Accelerator) -> tuple[Nod
     units, passes = mapping.units, mapping.passes
 
     def tile(part: Part, which: Part) -> tuple[Node, ...]:
-        loads = rows.bytes(-(-rows.input_elements * part.size // units))
-        results = rows.bytes(-(-rows.output_elements * part.size // units))
-        trained = rows.bytes(rows.parameters) if part.first and which.first else 0
+        loads = -(-rows.input_bits * part.size // (8 * units))
+        results = -(-rows.output_bits * part.size // (8 * units))
+        trained = rows.parameter_bytes if part.first and which.first else 0
         return (
             Tile(
                 weight_bytes=trained,

@@ -15,7 +15,7 @@ from .graph import Workload
 from .operator import Attention, Convolution, MatMul, Operand, Operator
 from .precision import Precision, QuantizationError, precision
 
-__all__ = ["BitRules", "bit_rules", "quantized"]
+__all__ = ["BitRules", "bit_rules", "in_format", "quantized"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +115,22 @@ def quantized(workload: Workload, rules: BitRules) -> Workload:
     return replace(workload, operators=operators)
 
 
+def in_format(workload: Workload, format: str) -> Workload:
+    """The workload with a format for all that has none: that of the run."""
+    return replace(workload, operators=tuple(_formatted(o, format) for o in workload.operators))
+
+
+def _formatted(operator: Operator, format: str) -> Operator:
+    operands = tuple(replace(o, format=o.format or format) for o in operator.operands)
+    formats = operator.weight_formats or ((format, _rows(operator)),)
+    return replace(
+        operator,
+        operands=operands,
+        format=operator.format or format,
+        weight_formats=formats if operator.parameters else (),
+    )
+
+
 def _is_layer(operator: Operator) -> bool:
     return isinstance(operator, MatMul | Convolution | Attention)
 
@@ -150,13 +166,24 @@ def _path(name: str) -> str:
 
 
 def _weights(operator: Operator, bits: Precision | None) -> tuple[tuple[str, int], ...]:
-    if bits is None or not operator.parameters:
+    # Scales, shifts and tables are as wide as what they are applied to.
+    if bits is None or not operator.parameters or not _is_layer(operator):
         return ()
+    rows = bits.rows(_rows(operator))
+    if len(rows) > 1 and isinstance(operator, Convolution) and operator.groups > 1:
+        raise QuantizationError(
+            f"{operator.name}: wanted one width for a convolution in groups, got {bits}"
+        )
+    return tuple((f"int{width}", count) for width, count in rows)
+
+
+def _rows(operator: Operator) -> int:
+    """Rows of trained numbers that may differ in width; 0 where they are not told apart."""
     match operator:
         case MatMul(n=int(rows)) | Convolution(out_channels=rows):
-            return tuple((f"int{width}", count) for width, count in bits.rows(rows))
-        case _:  # scales, shifts and tables are as wide as what they are applied to
-            return ()
+            return rows
+        case _:
+            return 0
 
 
 def _keys(found: object) -> str:

@@ -1,0 +1,59 @@
+"""Number formats of a kernel: of what it multiplies, and of what it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..arch.formats import bits
+from ..workloads.extent import known
+from ..workloads.operator import Attention, MatMul, Operand, Operator
+
+__all__ = ["INT8", "Formats", "format_of", "formats_of", "size_bits", "widest"]
+
+
+class Formats(NamedTuple):
+    """Formats of a kernel's operands and of its output; of products, the right operand's first."""
+
+    weights: str
+    activations: str
+    output: str
+
+
+INT8 = Formats("int8", "int8", "int8")
+"""Where nothing else is said."""
+
+
+def format_of(thing: Operator | Operand) -> str:
+    """The format of an operator's output or of an operand.
+
+    Raises:
+        ValueError: It has none yet; `in_format` gives one to all.
+    """
+    if thing.format is None:
+        raise ValueError(f"a format is missing: {thing}")
+    return thing.format
+
+
+def formats_of(lead: Operator, tail: Operator) -> Formats:
+    """The formats of a kernel, given its first and its last operator."""
+    read = [format_of(operand) for operand in lead.operands] or [format_of(lead)]
+    match lead:
+        case Attention():
+            activations = weights = widest(read[:3])
+        case MatMul(weights=0):
+            activations, weights = read[0], read[1]
+        case _:
+            activations = read[0]
+            weights = lead.weight_formats[0][0] if lead.weight_formats else activations
+    return Formats(weights, activations, format_of(tail))
+
+
+def widest(formats: Iterable[str]) -> str:
+    """The format that takes most bits."""
+    return max(formats, key=bits)
+
+
+def size_bits(operand: Operand) -> int:
+    """What is read of an operand, in bits."""
+    return known(operand.elements) * bits(format_of(operand))
