@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..arch import ComputeArray, UnrolledArray
+from .formats import Widths
 from .systolic import axes, ceil_div, fold_interval, fold_latency
 from .unrolled import Nest, nest, summed
 
@@ -88,7 +89,7 @@ def stream_elements(array: ComputeArray, m: int, k: int) -> int:
     return min(array.rows, along_rows) * array.count
 
 
-def drain_cycles(array: ComputeArray, m: Any, bits: int) -> Any:
+def drain_cycles(array: ComputeArray, m: Any, bits: Widths) -> Any:
     """Cycles from the end of a product's last fold at the port to its last result, about."""
     if isinstance(array, UnrolledArray):
         return nest(array, 1, m, 1, 1, bits=bits).store
@@ -102,7 +103,7 @@ def port_cycles(
     k: Any,
     n: Any,
     *,
-    bits: int,
+    bits: Widths,
     rate: Fraction,
     demand: Fraction,
 ) -> Any:
@@ -126,7 +127,7 @@ def array_work(
     k: int,
     n: int,
     *,
-    bits: int,
+    bits: Widths,
     rate: Fraction,
     demand: Fraction = Fraction(1),
     adds: bool = False,
@@ -144,7 +145,7 @@ def array_work(
         m: Rows of the left operand.
         k: The dimension summed over.
         n: Columns of the right operand.
-        bits: Of an operand.
+        bits: Of an element of the operands and of the output.
         rate: MACs of this number format per PE and cycle.
         demand: Bytes the stream wants from the input buffer over bytes it gives per cycle; above
             1 the stream slows by that factor.

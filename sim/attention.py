@@ -98,7 +98,7 @@ def nodes(
         for number, (lanes, after) in enumerate(zip(together, [*together[1:], ()], strict=True))
     )
     first = maker.scores(opening_block(together[0]))
-    once = heads.bytes(heads.once)
+    once = heads.once_bytes
     opening = replace(
         first,
         input_bytes=first.input_bytes + once,
@@ -162,9 +162,9 @@ class _Tiles:
         """Q K^T of a block, then its softmax."""
         heads = self.heads
         scores = scores_of(block.cut)
-        left = heads.bytes(block.row_count * heads.head_dim) if heads.loads_input else 0
+        left = heads.query_bytes(block.row_count)
         right, freed = self._loads(block, 0)
-        mask = heads.bytes(scores) * heads.loads_mask
+        mask = heads.mask_bytes(scores)
         return Tile(
             work=self._work(block, heads.head_dim, sums=False),
             weight_bytes=right,
@@ -185,7 +185,7 @@ class _Tiles:
         made = rows_of(block.cut) * heads.value_dim
         results = block.row_count * heads.value_dim  # that leave, or wait until all keys were there
         leaving = results * block.keys.last
-        extra = heads.extra * heads.bytes(leaving)
+        extra = heads.extra_bytes(leaving)
         right, freed = self._loads(block, 1)
         if block.closes_head and self.keeps:
             freed = heads.head_bytes(block.lanes)
@@ -199,7 +199,7 @@ class _Tiles:
             weight_loads=int(right > 0),
             weights_freed=freed,
             input_bytes=extra,
-            input_loads=heads.extra if block.keys.last else 0,
+            input_loads=len(heads.extra) if block.keys.last else 0,
             accumulator_bytes=4 * made + (running if block.keys.first else 0),
             scores_freed=4 * scores_of(block.cut),
             vector_cycles=lane_cycles(1, lane_work, self.machine),
@@ -208,6 +208,6 @@ class _Tiles:
             vector_reads=heads.epilogue_operands * leaving,
             sum_reads=made + 2 * merged + (results - made) * block.keys.last,
             outputs=leaving,
-            store_bytes=heads.bytes(leaving) * heads.stores,
+            store_bytes=heads.stored_bytes(leaving),
             after=back,
         )

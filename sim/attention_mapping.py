@@ -11,7 +11,8 @@ from typing import NamedTuple
 from ..arch import Accelerator
 from .array_work import drain_cycles, side_by_side
 from .errors import MappingError
-from .gemm import lane_cycles
+from .formats import Widths
+from .gemm import in_bytes, lane_cycles
 from .lanes import Lane, Lanes, block_work, cut, in_order, keys_of, rows_of, scores_of
 from .loops import runs
 from .tiling import SLACK, ladder
@@ -30,14 +31,16 @@ class Heads:
         head_dim, value_dim: Of every head.
         dealt: What stays together on one array: single heads, or all heads of an image, those with
             the most queries and the most keys first.  Empty if all arrays work on each head.
-        bits: Of an operand.
+        bits: Of an element of the queries, of the keys and values, and of the output.
+        mask_bits: Of an element of the mask.
         loads_input, loads_key, loads_value, stores: False where queries, keys, values or the
             result stay on chip.
         loads_mask: True if there is a mask that must be loaded with the scores it masks.
         input_room: Bytes of the input buffer that are not taken by resident activations.
-        extra: Operands that the epilogue loads, each as many elements as the output.
-        once: Elements of the epilogue's broadcast operands and its trained numbers, loaded with
-            the first tile.
+        extra: Operands that the epilogue loads, each as many elements as the output: the bits of
+            an element of each.
+        once_bytes: The epilogue's broadcast operands and its trained numbers, loaded with the first
+            tile.
         epilogue_operands: All that it reads, loaded or on chip.
         softmax_cost, vector_cost, merge_cost: Cycles of one lane for a score, for an output
             element, and to merge an element of a block's sums into the running result.
@@ -49,30 +52,43 @@ class Heads:
     head_dim: int
     value_dim: int
     dealt: Lanes = ()
-    bits: int
+    bits: Widths
+    mask_bits: int = 8
     loads_input: bool = True
     loads_key: bool = True
     loads_value: bool = True
     stores: bool = True
     loads_mask: bool = False
     input_room: int
-    extra: int = 0
-    once: int = 0
+    extra: tuple[int, ...] = ()
+    once_bytes: int = 0
     epilogue_operands: int = 0
     softmax_cost: Fraction
     vector_cost: Fraction
 
     merge_cost: Fraction
 
-    def bytes(self, elements: int) -> int:
-        """Bytes of operands."""
-        return -(-elements * self.bits // 8)
+    def query_bytes(self, rows: int) -> int:
+        """Bytes of so many queries, if they must be loaded."""
+        return in_bytes(rows * self.head_dim, self.bits.left) * self.loads_input
+
+    def mask_bytes(self, scores: int) -> int:
+        """Bytes of the mask for so many scores, if it must be loaded."""
+        return in_bytes(scores, self.mask_bits) * self.loads_mask
+
+    def stored_bytes(self, results: int) -> int:
+        """Bytes of so many elements of the output, if they leave."""
+        return in_bytes(results, self.bits.out) * self.stores
+
+    def extra_bytes(self, results: int) -> int:
+        """Bytes that the epilogue loads beside so many elements of the output."""
+        return sum(in_bytes(results, each) for each in self.extra)
 
     def loaded_bytes(self, keys: int) -> tuple[int, int]:
         """Bytes of `keys` keys, of all heads together, and of their values, if they are loaded."""
         return (
-            self.bytes(keys * self.head_dim) * self.loads_key,
-            self.bytes(keys * self.value_dim) * self.loads_value,
+            in_bytes(keys * self.head_dim, self.bits.right) * self.loads_key,
+            in_bytes(keys * self.value_dim, self.bits.right) * self.loads_value,
         )
 
     def head_bytes(self, lanes: Lanes) -> int:
@@ -138,14 +154,13 @@ def fits(heads: Heads, mapping: AttentionMapping, machine: Accelerator) -> bool:
     results = rows * heads.value_dim
     if 4 * (2 * scores + (2 + mapping.online(lanes)) * results) > buffers.accumulator_bytes:
         return False
-    left = heads.bytes(rows * heads.head_dim) if heads.loads_input else 0
-    left += heads.bytes(scores) * heads.loads_mask + heads.bytes(heads.once)
-    if 2 * (left + heads.extra * heads.bytes(results)) > heads.input_room:
+    left = heads.query_bytes(rows) + heads.mask_bytes(scores) + heads.once_bytes
+    if 2 * (left + heads.extra_bytes(results)) > heads.input_room:
         return False
     streamed = heads.head_bytes(block)
     if not stays(heads, mapping, machine) and 2 * streamed > buffers.weight_bytes:
         return False
-    return not heads.stores or 2 * heads.bytes(results) <= buffers.output_bytes
+    return 2 * heads.stored_bytes(results) <= buffers.output_bytes
 
 
 @lru_cache(maxsize=65536)
@@ -231,7 +246,7 @@ def _lanes_estimate(
             vector += count * lane_cycles(made, heads.softmax_cost, machine)
             vector += count * lane_cycles(results, heads.merge_cost, machine) * online
             blocks += count
-            moved += count * heads.bytes(made) * heads.loads_mask
+            moved += count * heads.mask_bytes(made)
             descriptors += count * heads.loads_mask
             if streams:
                 moved += count * heads.head_bytes(block)
@@ -239,9 +254,9 @@ def _lanes_estimate(
         whole = sum(lane.copies * part for lane, part in zip(lanes, rows.shares, strict=True))
         results = whole * heads.value_dim
         vector += row_count * lane_cycles(results, heads.vector_cost, machine)
-        moved += row_count * heads.bytes(results) * (int(heads.stores) + heads.extra)
-        moved += row_count * heads.bytes(whole * heads.head_dim) * int(heads.loads_input)
-        descriptors += row_count * (int(heads.stores) + int(heads.loads_input) + heads.extra)
+        moved += row_count * (heads.stored_bytes(results) + heads.extra_bytes(results))
+        moved += row_count * heads.query_bytes(whole)
+        descriptors += row_count * (int(heads.stores) + int(heads.loads_input) + len(heads.extra))
     if not streams:
         moved += heads.head_bytes(lanes)
         descriptors += 2

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch import OVERLAPS, Accelerator, ComputeArray, Gpu, SystolicArray
-from ..arch.formats import bits
 from ..workloads.block import TOKENS, block, stacked
 from ..workloads.extent import evaluate, known
 from ..workloads.graph import Workload
 from ..workloads.operator import Attention, MatMul
 from .array_work import array_work
+from .formats import Formats, Widths
 from .shares import alone, most_of, split_of
 from .simulate import execute
 
@@ -213,7 +213,8 @@ def compute_cycles(
     Raises:
         FormatError: The arrays do not compute in `format`.
     """
-    rate, width = array.macs_per_pe_cycle.get(format), bits(format)
+    rate = array.macs_per_pe_cycle.most(format, format)
+    width = Widths.of(Formats(format, format, format))
     scale_sim = isinstance(array, SystolicArray) and array.overlap == "scale-sim"
     split = split_of(array)
     images = most_of(images, array) if split == "image" else images

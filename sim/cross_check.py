@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..arch import Accelerator, PerFormat, SystolicArray, load_machine
+from ..arch import Accelerator, PerProduct, SystolicArray, load_machine
 from ..workloads import MatMul, Operand, Workload
 from . import gemm
 from .derivation import Derivation, derive
 from .engine import run
+from .formats import Widths
 from .losses import CAUSES
 from .program import KernelProgram, Program
 from .register_model import multiply
@@ -182,7 +183,7 @@ def engine(derivation: Derivation) -> Count:
     )
     product = gemm.Gemm(
         shape=gemm.Shape(groups=1, repeats=1, m=d.m, k=d.k, n=d.n),
-        bits=8,
+        bits=Widths(8, 8, 8),
         loads_input=False,
         loads_weight=False,
         stores=False,
@@ -244,7 +245,7 @@ def on_machine(derivation: Derivation, machine: Accelerator) -> OnMachine:
     notes = [f"one of its {own.count} arrays"] if own.count > 1 else []
     if own.macs_per_pe_cycle.get(format) != 1:
         notes.append(f"one MAC per PE and cycle, where it does {own.macs_per_pe_cycle.get(format)}")
-    rates = PerFormat(**{format: Fraction(1)})
+    rates = PerProduct(**{format: Fraction(1)})
     array = d.array.replace(count=1, macs_per_pe_cycle=rates)
     lead = MatMul(
         name="gemm",

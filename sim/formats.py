@@ -9,7 +9,17 @@ from ..arch.formats import bits
 from ..workloads.extent import known
 from ..workloads.operator import Attention, MatMul, Operand, Operator
 
-__all__ = ["INT8", "Formats", "format_of", "formats_of", "size_bits", "widest"]
+__all__ = [
+    "INT8",
+    "Formats",
+    "Widths",
+    "format_of",
+    "formats_of",
+    "parameter_bits",
+    "parameter_size_bits",
+    "size_bits",
+    "widest",
+]
 
 
 class Formats(NamedTuple):
@@ -18,6 +28,19 @@ class Formats(NamedTuple):
     weights: str
     activations: str
     output: str
+
+
+class Widths(NamedTuple):
+    """Bits of an element of a product's left and right operand, and of its output."""
+
+    left: int
+    right: int
+    out: int
+
+    @classmethod
+    def of(cls, formats: Formats) -> Widths:
+        """The bits of some formats."""
+        return cls(*(bits(name) for name in (formats.activations, formats.weights, formats.output)))
 
 
 INT8 = Formats("int8", "int8", "int8")
@@ -57,3 +80,13 @@ def widest(formats: Iterable[str]) -> str:
 def size_bits(operand: Operand) -> int:
     """What is read of an operand, in bits."""
     return known(operand.elements) * bits(format_of(operand))
+
+
+def parameter_bits(operator: Operator) -> int:
+    """Bits of a trained number of an operator that is no product of several widths."""
+    return bits(operator.weight_formats[0][0])
+
+
+def parameter_size_bits(operator: Operator) -> int:
+    """What the trained numbers of such an operator take, in bits; 0 if it has none."""
+    return operator.parameters * parameter_bits(operator) if operator.parameters else 0

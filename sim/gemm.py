@@ -24,12 +24,13 @@ from typing import Any
 
 from ..arch import Accelerator
 from .array_work import ArrayWork, array_work, stream_elements
+from .formats import Widths
 from .loops import Part, walk
 from .product import Shape, Window
 from .program import Node, Tile
 from .shares import Product, abreast, alone
 
-__all__ = ["Gemm", "GemmMapping", "Shape", "Window", "lane_cycles", "nodes"]
+__all__ = ["Gemm", "GemmMapping", "Shape", "Window", "in_bytes", "lane_cycles", "nodes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +39,14 @@ class Gemm:
 
     Attributes:
         shape: The products.
-        bits: Of an operand, input, weight and output alike.
+        bits: Of an element of input, weight and output.
         loads_input, loads_weight, stores: False where that operand is on chip already or stays.
         input_room: Bytes of the input buffer that are not taken by resident activations.
-        extra: Operands that the epilogue loads, each as many elements as the output.
+        extra: Operands that the epilogue loads, each as many elements as the output: the bits of
+            an element of each.
         bias: True if each load of weights brings one number for each of their columns.
-        once: Elements of the epilogue's broadcast operands, loaded with the first tile.
-        once_trained: Its trained numbers, loaded ahead with the first weights.
+        once_bytes: The epilogue's broadcast operands, loaded with the first tile.
+        once_trained_bytes: Its trained numbers, loaded ahead with the first weights.
         leaving: Share of the products that leave; less than 1 where a transposed convolution adds
             what overlaps.
         epilogue_operands: All that it reads, loaded or on chip.
@@ -52,15 +54,15 @@ class Gemm:
     """
 
     shape: Shape
-    bits: int
+    bits: Widths
     loads_input: bool = True
     loads_weight: bool = True
     stores: bool = True
     input_room: int
-    extra: int = 0
+    extra: tuple[int, ...] = ()
     bias: bool = False
-    once: int = 0
-    once_trained: int = 0
+    once_bytes: int = 0
+    once_trained_bytes: int = 0
     leaving: Fraction = Fraction(1)
     epilogue_operands: int = 0
     vector_cost: Fraction
@@ -70,21 +72,25 @@ class Gemm:
         if not self.loads_input:
             return 0 * m
         if self.shape.window is None:
-            return self.operand_bytes(copies * m * k)
+            return in_bytes(copies * m * k, self.bits.left)
         channels = -(-k // self.shape.window.taps)
-        return self.operand_bytes(copies * self.shape.window.positions(m) * channels)
+        return in_bytes(copies * self.shape.window.positions(m) * channels, self.bits.left)
 
     def weight_bytes(self, groups: Any, k: Any, n: Any) -> Any:
         """Bytes of a right tile; with a bias, k counts it as one more row of weights."""
-        return self.operand_bytes(groups * k * n) if self.loads_weight else 0 * n
+        return in_bytes(groups * k * n, self.bits.right) if self.loads_weight else 0 * n
 
     def leaving_bytes(self, products: Any) -> Any:
         """Bytes of the outputs that a number of products become."""
-        return self.operand_bytes(-(-products * self.leaving.numerator // self.leaving.denominator))
+        return in_bytes(self._left(products), self.bits.out)
 
-    def operand_bytes(self, elements: Any) -> Any:
-        """Bytes of operands."""
-        return -(-elements * self.bits // 8)
+    def extra_bytes(self, products: Any) -> Any:
+        """Bytes that the epilogue loads beside them."""
+        return sum((in_bytes(self._left(products), each) for each in self.extra), 0 * products)
+
+    def _left(self, products: Any) -> Any:
+        """Elements of the outputs that a number of products become."""
+        return -(-products * self.leaving.numerator // self.leaving.denominator)
 
     def stays(self, mapping: GemmMapping) -> tuple[bool, bool]:
         """Whether a left tile stays while n passes, and a right tile while m passes."""
@@ -108,7 +114,7 @@ class Gemm:
             return Fraction(1)
         array = alone(machine.array) if self.shape.dealt else machine.array
         elements = abreast * stream_elements(array, self.shape.m, self.shape.k)
-        return max(Fraction(1), Fraction(elements * self.bits, 8) * rate / cap)
+        return max(Fraction(1), Fraction(elements * self.bits.left, 8) * rate / cap)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,10 +197,9 @@ class _Tiles:
         loads_left, loads_right = n.first or not input_stays, m.first or not weight_stays
         outputs = copies * m.size * n.size * k.last  # that leave after this step
         leaving = int(gemm.leaving_bytes(outputs))
-        extra = gemm.extra * leaving
+        extra = int(gemm.extra_bytes(outputs))
         opens = group.first and m.first and n.first and k.first
-        once = int(gemm.operand_bytes(gemm.once)) * opens
-        trained = int(gemm.operand_bytes(gemm.once_trained)) * opens
+        once, trained = gemm.once_bytes * opens, gemm.once_trained_bytes * opens
         sums = 4 * copies * m.size * n.size
         return Tile(
             work=self._work(group, image, m, n, k),
@@ -202,7 +207,7 @@ class _Tiles:
             weight_loads=(loads_right and right > 0) + (trained > 0),
             weights_freed=right * (m.last or not weight_stays) + trained,
             input_bytes=left * loads_left + extra + once,
-            input_loads=(loads_left and left > 0) + gemm.extra * k.last + (once > 0),
+            input_loads=(loads_left and left > 0) + len(gemm.extra) * k.last + (once > 0),
             inputs_freed=left * (n.last or not input_stays) + once,
             accumulator_bytes=sums * k.first,
             vector_cycles=lane_cycles(outputs, gemm.vector_cost, self.machine) if k.last else None,
@@ -243,6 +248,11 @@ class _Tiles:
             adds=not k.first,
             broadcast=gemm.shape.dealt.axis != "groups",
         )
+
+
+def in_bytes(elements: Any, bits: int) -> Any:
+    """Whole bytes of elements that lie side by side without gaps."""
+    return -(-elements * bits // 8)
 
 
 def lane_cycles(elements: int, cost: Fraction, machine: Accelerator) -> int:

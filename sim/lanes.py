@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from ..arch import ComputeArray
 from .array_work import ArrayWork, array_work
+from .formats import Widths
 from .loops import Part
 from .shares import Product, abreast
 
@@ -75,7 +76,7 @@ def block_work(
     *,
     sums: bool,
     apart: bool,
-    bits: int,
+    bits: Widths,
     rate: Fraction,
 ) -> ArrayWork:
     """The arrays' work on a block: Q K^T, or A V.
@@ -86,7 +87,7 @@ def block_work(
         width: Columns of Q and K, or of V.
         sums: True for A V.
         apart: True if each lane has an array of its own.
-        bits: Of an operand.
+        bits: Of an element of the operands and of the output.
         rate: MACs of this number format per PE and cycle.
     """
     products = [

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 from ..arch import Accelerator
-from ..arch.formats import FormatError, bits
+from ..arch.formats import FormatError
 from ..workloads.extent import known
 from ..workloads.graph import Workload
+from ..workloads.quantization import in_format
 from .attention import AttentionMapping
 from .errors import MappingError
+from .formats import Formats, formats_of
 from .fusion import Kernel, fuse
 from .gemm import GemmMapping
 from .lowering import Lowered, Lowering, is_decision, loads_parameters
@@ -17,19 +20,20 @@ from .plan import Plan
 from .program import KernelProgram, Program
 from .ragged_attention import gathered, together
 from .residency import Residency, producers, residency
+from .rows import by_width
 
-__all__ = ["Lowered", "assembled", "lower", "lower_kernels", "plan"]
+__all__ = ["Lowered", "assembled", "kernels_of", "lower", "lower_kernels", "plan"]
 
 
 def plan(workload: Workload, machine: Accelerator, format: str) -> Plan:
     """What `lower` decides for a bound `workload`; see there for what is raised."""
-    kernels = fuse(workload.operators, workload.outputs)
-    places = _places(kernels, workload, machine, format)
+    kernels = kernels_of(workload, format)
+    places = _places(kernels, workload, machine)
     images = known(workload.images)
     mappings = {
         kernel.name: mapping
         for kernel, (_, mapping) in zip(
-            kernels, _lowered(kernels, places, machine, format, None, images), strict=True
+            kernels, _lowered(kernels, places, machine, None, images), strict=True
         )
         if isinstance(mapping, GemmMapping | AttentionMapping)
     }
@@ -52,20 +56,24 @@ def lower(
     Raises:
         MappingError: The array does not compute in `format`, or a buffer cannot hold one tile.
     """
-    kernels = fuse(workload.operators, workload.outputs)
-    places = plan.places(kernels) if plan else _places(kernels, workload, machine, format)
+    kernels = kernels_of(workload, format)
+    places = plan.places(kernels) if plan else _places(kernels, workload, machine)
     images = known(workload.images)
-    return assembled(kernels, list(_lowered(kernels, places, machine, format, plan, images)))
+    return assembled(kernels, list(_lowered(kernels, places, machine, plan, images)))
 
 
-def lower_kernels(
-    kernels: Sequence[Kernel], machine: Accelerator, format: str, plan: Plan
-) -> list[Lowered]:
+def lower_kernels(kernels: Sequence[Kernel], machine: Accelerator, plan: Plan) -> list[Lowered]:
     """The tiles of some kernels of a workload, where others run before and behind them.
 
     They are one image's, or of several images that were put side by side.
     """
-    return list(_lowered(kernels, plan.places(kernels), machine, format, plan, images=1))
+    return list(_lowered(kernels, plan.places(kernels), machine, plan, images=1))
+
+
+def kernels_of(workload: Workload, format: str) -> tuple[Kernel, ...]:
+    """The kernels of a bound workload, in the run's format where they have none of their own."""
+    formatted = in_format(workload, format)
+    return by_width(fuse(formatted.operators, formatted.outputs))
 
 
 def assembled(kernels: Sequence[Kernel], lowered: Sequence[Lowered]) -> Program:
@@ -84,6 +92,7 @@ def assembled(kernels: Sequence[Kernel], lowered: Sequence[Lowered]) -> Program:
                 nodes=nodes,
                 after=tuple(sorted({*reads, *barrier})),
                 weights_early=loads_parameters(kernel.lead),
+                formats=formats_of(kernel.lead, kernel.tail),
                 mapping=str(mapping),
             )
         )
@@ -92,31 +101,24 @@ def assembled(kernels: Sequence[Kernel], lowered: Sequence[Lowered]) -> Program:
     return Program(kernels=tuple(programs))
 
 
-def _places(
-    kernels: Sequence[Kernel], workload: Workload, machine: Accelerator, format: str
-) -> Residency:
-    return residency(kernels, workload.outputs, bits(format), machine.buffers.input_bytes // 2)
+def _places(kernels: Sequence[Kernel], workload: Workload, machine: Accelerator) -> Residency:
+    return residency(kernels, workload.outputs, machine.buffers.input_bytes // 2)
 
 
 def _lowered(
     kernels: Sequence[Kernel],
     places: Residency,
     machine: Accelerator,
-    format: str,
     plan: Plan | None,
     images: int,
 ) -> Iterator[Lowered]:
     """Each kernel's tiles, and its mapping."""
-    try:
-        rate = machine.array.macs_per_pe_cycle.get(format)
-    except FormatError as error:
-        raise MappingError(f"{machine.name}: format: {error}") from None
     lowerings = [
         Lowering(
             kernel=kernel,
             machine=machine,
-            bits=bits(format),
-            rate=rate,
+            formats=(formats := formats_of(kernel.lead, kernel.tail)),
+            rate=_rate(machine, formats),
             places=places,
             room=machine.buffers.input_bytes - places.live_bytes[index],
             planned=plan.tiling(kernel) if plan else None,
@@ -129,3 +131,11 @@ def _lowered(
             yield from together(group)
         except MappingError as error:
             raise MappingError(f"{group[0].kernel.name}: {error}") from None
+
+
+def _rate(machine: Accelerator, formats: Formats) -> Fraction:
+    """MACs per PE and cycle."""
+    try:
+        return machine.array.macs_per_pe_cycle.most(formats.weights, formats.activations)
+    except FormatError as error:
+        raise MappingError(f"{machine.name}: format: {error}") from None

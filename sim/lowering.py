@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
 from ..arch import Accelerator
+from ..arch.formats import bits
 from ..workloads.extent import known
 from ..workloads.operator import (
     Attention,
@@ -23,8 +24,17 @@ from ..workloads.operator import (
 )
 from . import attention, gemm, tiling, vector_work
 from .attention import AttentionMapping
+from .formats import (
+    Formats,
+    Widths,
+    format_of,
+    parameter_bits,
+    parameter_size_bits,
+    size_bits,
+    widest,
+)
 from .fusion import Kernel
-from .gemm import GemmMapping
+from .gemm import GemmMapping, in_bytes
 from .lanes import Lane
 from .plan import Tiling
 from .program import Node
@@ -54,7 +64,7 @@ class Lowering:
 
     Attributes:
         kernel, machine: What and where.
-        bits: Of an operand.
+        formats: Of what it multiplies and of what it makes.
         rate: MACs per PE and cycle.
         places: Where activations live.
         room: Bytes of the input buffer that are free for tiles.
@@ -64,7 +74,7 @@ class Lowering:
 
     kernel: Kernel
     machine: Accelerator
-    bits: int
+    formats: Formats
     rate: Fraction
     places: Residency
     room: int
@@ -102,15 +112,32 @@ class Lowering:
 
     def _behind(self) -> _Behind:
         """What the epilogue loads."""
-        loaded = [known(o.elements) for o in self.kernel.extra if self._loaded(o)]
-        trained = [operator.parameters for operator in self.kernel.epilogue if operator.parameters]
+        loaded = [
+            (known(operand.elements), bits(format_of(operand)))
+            for operand in self.kernel.extra
+            if self._loaded(operand)
+        ]
+        trained = [
+            (operator.parameters, parameter_bits(operator))
+            for operator in self.kernel.epilogue
+            if operator.parameters
+        ]
         # What is as large as the output, or too large to be kept, passes by with each tile.
+        most = known(self.kernel.tail.elements) - 1
         kept_bytes = min(self.room, self.machine.buffers.weight_bytes) // 8
-        kept = min(known(self.kernel.tail.elements) - 1, kept_bytes * 8 // self.bits)
+
+        def passes(size: int, each: int) -> bool:
+            return size > min(most, kept_bytes * 8 // each)
+
+        def once_bytes(operands: Sequence[tuple[int, int]]) -> int:
+            """All that is kept, rounded up once."""
+            kept = (size * each for size, each in operands if not passes(size, each))
+            return in_bytes(sum(kept), 1)
+
         return _Behind(
-            passing=sum(size > kept for size in (*loaded, *trained)),
-            once=sum(size for size in loaded if size <= kept),
-            once_trained=sum(size for size in trained if size <= kept),
+            passing=tuple(each for size, each in (*loaded, *trained) if passes(size, each)),
+            once_bytes=once_bytes(loaded),
+            once_trained_bytes=once_bytes(trained),
         )
 
     def _vector_cost(self) -> Fraction:
@@ -129,15 +156,15 @@ class Lowering:
         outputs = known(lead.elements)
         product = gemm.Gemm(
             shape=shape,
-            bits=self.bits,
+            bits=Widths.of(self.formats),
             loads_input=self._loaded(lead.operands[0]),
             loads_weight=trained or self._loaded(lead.operands[1]),
             stores=self._stores,
             input_room=self.room,
             extra=behind.passing,
             bias=trained and lead.bias,
-            once=behind.once,
-            once_trained=behind.once_trained,
+            once_bytes=behind.once_bytes,
+            once_trained_bytes=behind.once_trained_bytes,
             leaving=Fraction(outputs, shape.groups * shape.repeats * shape.m * shape.n),
             epilogue_operands=len(self.kernel.extra),
             vector_cost=self._vector_cost(),
@@ -152,6 +179,7 @@ class Lowering:
         """What the mapping must know of the kernel's attention."""
         behind = self._behind()
         query, key, value = lead.operands[:3]
+        activations = self.formats.activations
         copies, queries, keys = known(lead.copies), known(lead.queries), known(lead.keys)
         together = {"tile": [], "head": [1] * copies, "image": per_image(copies, self._images)}
         dealt = together[split_of(self.machine.array)]
@@ -162,14 +190,17 @@ class Lowering:
             head_dim=known(lead.head_dim),
             value_dim=known(lead.value_dim),
             dealt=tuple(Lane(heads, queries, keys) for heads in dealt if heads),
-            bits=self.bits,
+            bits=Widths.of(self.formats),
+            mask_bits=bits(
+                widest([format_of(mask) for mask in lead.operands[3:]] or [activations])
+            ),
             loads_input=self._loaded(query),
             loads_key=self._loaded(key),
             loads_value=self._loaded(value),
             stores=self._stores,
             input_room=self.room,
             extra=behind.passing,
-            once=behind.once + behind.once_trained,
+            once_bytes=behind.once_bytes + behind.once_trained_bytes,
             loads_mask=lead.affine > 0 or any(self._loaded(o) for o in lead.operands[3:]),
             epilogue_operands=len(self.kernel.extra),
             merge_cost=2 * self.machine.vector.cost("elementwise"),
@@ -195,24 +226,26 @@ class Lowering:
         behind = sum((self._elementwise(e) for e in self.kernel.epilogue), Fraction(0))
         operands = (*lead.operands, *self.kernel.extra)
         loaded = [operand for operand in operands if self._loaded(operand)]
-        trained = sum(operator.parameters for operator in self.kernel.epilogue)
-        streamed = sum(known(operand.elements) for operand in loaded)
+        trained_bits = sum(parameter_size_bits(operator) for operator in self.kernel.epilogue)
+        streamed_bits = sum(size_bits(operand) for operand in loaded)
         if isinstance(lead, Elementwise):  # a position embedding passes by like any operand
-            streamed += lead.parameters
+            streamed_bits += parameter_size_bits(lead)
         elif not isinstance(lead, Movement):  # of a table only the rows that are gathered are read
-            trained += lead.parameters
-        if -(-trained * self.bits // 8) > self.machine.buffers.weight_tile_bytes:
-            streamed, trained = streamed + trained, 0  # too large to be loaded ahead
+            trained_bits += parameter_size_bits(lead)
+        if in_bytes(trained_bits, 1) > self.machine.buffers.weight_tile_bytes:
+            # too large to be loaded ahead
+            streamed_bits, trained_bits = streamed_bits + trained_bits, 0
+        stored = elements * self._stores
         shape = vector_work.Rows(
             rows=rows,
-            input_elements=streamed,
-            output_elements=elements * self._stores,
-            parameters=trained,
+            elements=max(sum(known(operand.elements) for operand in loaded), stored, 1),
+            input_bits=streamed_bits,
+            output_bits=stored * bits(self.formats.output),
+            parameter_bytes=in_bytes(trained_bits, 1),
             whole_row=isinstance(lead, Softmax | Normalization),
             reads=sum(known(operand.elements) for operand in operands),
             outputs=elements,
             lane_cycles=cost * passed + behind * elements,
-            bits=self.bits,
             input_room=self.room,
             operands=len(loaded) + (isinstance(lead, Elementwise) and lead.parameters > 0),
             host_cycles=self.machine.host_cycles if is_decision(lead) else 0,
@@ -222,8 +255,8 @@ class Lowering:
 
 
 class _Behind(NamedTuple):
-    """What an epilogue loads: operands that pass by with the outputs, and elements kept."""
+    """What an epilogue loads: bits of operands that pass by with the outputs, and bytes kept."""
 
-    passing: int
-    once: int
-    once_trained: int
+    passing: tuple[int, ...]
+    once_bytes: int
+    once_trained_bytes: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -48,6 +49,9 @@ class Plan:
         return self.mappings.get(layer(kernel.name))
 
 
+_PART = re.compile(r"#\d+")
+
+
 def layer(name: str) -> str:
     """What an operator is a part of, where images of several sizes run side by side."""
-    return name.partition("#")[0]
+    return _PART.sub("", name)

@@ -15,6 +15,7 @@ from ..workloads.extent import evaluate
 from ..workloads.graph import Workload
 from ..workloads.in_place import in_place
 from ..workloads.packing import side_by_side
+from ..workloads.quantization import in_format
 from ..workloads.unpruned import static
 from ..workloads.varying import Varying
 from .lower import plan
@@ -94,13 +95,13 @@ class Case:
         key = images, policy.mapping, policy.known
         if key not in self.sections:
             largest = self.varying.largest
+            model = static(self.pruned) if policy.known else self.pruned
             placed = plan(side_by_side([self.bound(largest)] * images), machine, self.format)
             self.sections[key] = Sections(
-                workload=static(self.pruned) if policy.known else self.pruned,
+                workload=in_format(model, self.format),
                 names=self.names,
                 others=self.varying.others(self.bind),
                 machine=machine,
-                format=self.format,
                 plan=placed if policy.mapping == "one" else placed.without_tiles(),
                 largest=largest,
             )

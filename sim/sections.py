@@ -27,12 +27,14 @@ from .array_work import whole
 from .cut import Section, cut
 from .energy import kernel_energy
 from .engine import run_part
+from .formats import formats_of
 from .fusion import Kernel, fuse
 from .losses import account_part
 from .lower import Lowered, assembled, lower_kernels
 from .plan import Plan
 from .program import KernelProgram, Loop, Node, Program, Tile, tiles, total
 from .replay import Start, State
+from .rows import by_width
 from .spans import Spans
 from .traffic import UNDER_WAY
 from .waterfall import STEPS, add_losses
@@ -109,10 +111,10 @@ class Sections:
     """A model with token counts on a machine, and what is known of its runs.
 
     Attributes:
-        workload: The model, unbound.
+        workload: The model, unbound, every number in a format.
         names: Symbols of the kept counts.
         others: Values of its other symbols.
-        machine, format: What it runs on.
+        machine: What it runs on.
         plan: Places of activations, and tiles where they are not chosen for each shape.
         largest: Values of the kept counts that make the largest shape.
     """
@@ -121,7 +123,6 @@ class Sections:
     names: tuple[str, ...]
     others: Mapping[str, int]
     machine: Accelerator
-    format: str
     plan: Plan
     largest: Row
     _contents: dict[object, _Content] = field(default_factory=dict[object, _Content])
@@ -186,14 +187,19 @@ class Sections:
             images.append(self._bound[number, values])
         operators, parts = joined(images)
         outputs = tuple(part for name in section.read for part in parts.get(name, (name,)))
-        kernels = fuse(operators, outputs)
-        lowered = lower_kernels(kernels, self.machine, self.format, self.plan)
+        kernels = by_width(fuse(operators, outputs))
+        lowered = lower_kernels(kernels, self.machine, self.plan)
         sums = [total(nodes) for nodes, _ in lowered]
         programs = [
-            KernelProgram(name=kernel.name, kind=kernel.lead.kind, nodes=nodes)
+            KernelProgram(
+                name=kernel.name,
+                kind=kernel.lead.kind,
+                nodes=nodes,
+                formats=formats_of(kernel.lead, kernel.tail),
+            )
             for kernel, (nodes, _) in zip(kernels, lowered, strict=True)
         ]
-        energy = [kernel_energy(kernel, self.machine, self.format, 0) for kernel in programs]
+        energy = [kernel_energy(kernel, self.machine, 0) for kernel in programs]
         return _Content(
             kernels=kernels,
             lowered=tuple(lowered),

@@ -26,6 +26,7 @@ from typing import NamedTuple, TypeAlias
 
 from ..arch import ComputeArray, Split, SystolicArray
 from .array_work import ArrayWork, array_work
+from .formats import Widths
 
 __all__ = [
     "Dealt",
@@ -105,7 +106,7 @@ def abreast(
     array: ComputeArray,
     products: Sequence[Product],
     *,
-    bits: int,
+    bits: Widths,
     rate: Fraction,
     demand: Fraction = Fraction(1),
     adds: bool = False,
@@ -116,7 +117,7 @@ def abreast(
     Args:
         array: The arrays, as many as there are products or more; the others idle.
         products: One for each array.
-        bits: Of an operand.
+        bits: Of an element of the operands and of the output.
         rate: MACs of this number format per PE and cycle.
         demand: As in `array_work`.
         adds: True if the sums are added to those of an earlier tile.

@@ -103,7 +103,7 @@ def execute(
         return Execution(*run_kernels(bound, machine, format))
     program = lower(bound, machine, format, plan)
     spans = run(program, machine)
-    return Execution(spans, _operators(program, spans, machine, format))
+    return Execution(spans, _operators(program, spans, machine))
 
 
 def _bound(workload: Workload, bind: dict[str, int], batch: int) -> tuple[Workload, dict[str, int]]:
@@ -119,20 +119,19 @@ def _bound(workload: Workload, bind: dict[str, int], batch: int) -> tuple[Worklo
     return repeated(workload.bind(bindings), copies), bindings
 
 
-def _operators(
-    program: Program, spans: Spans, machine: Accelerator, format: str
-) -> tuple[KernelResult, ...]:
+def _operators(program: Program, spans: Spans, machine: Accelerator) -> tuple[KernelResult, ...]:
     kernels = len(program.kernels)
     losses = account(program, spans, machine)
     ends = window_ends(spans, spans.end + spans.tail + spans.offset, kernels)
     windows = np.diff(ends, prepend=0)
     first, last = _extent(spans, kernels, ends)
-    rate = machine.array.macs_per_cycle(format)
+    rates = machine.array.macs_per_pe_cycle
     found: list[KernelResult] = []
     for index, kernel in enumerate(program.kernels):
         sums = total(kernel.nodes)
         start, end = int(first[index]), int(last[index])
-        possible = rate * (end - start)
+        rate = rates.most(kernel.formats.weights, kernel.formats.activations)
+        possible = machine.array.pes * rate * (end - start)
         found.append(
             KernelResult(
                 name=kernel.name,
@@ -145,7 +144,7 @@ def _operators(
                 dram_bytes=sums.dram_bytes,
                 utilization=float(sums.macs / possible) if possible else 0.0,
                 losses=losses[index],
-                energy_j=kernel_energy(kernel, machine, format, int(windows[index])),
+                energy_j=kernel_energy(kernel, machine, int(windows[index])),
                 mapping=kernel.mapping,
             )
         )

@@ -83,9 +83,9 @@ def fits(gemm: Gemm, machine: Accelerator, candidates: Candidates) -> Any:
     buffers = machine.buffers
     groups, copies, m = _largest(gemm, candidates)
     leaving = gemm.leaving_bytes(copies * m * n)
-    first_input = gemm.extra * leaving + gemm.operand_bytes(gemm.once)
+    first_input = gemm.extra_bytes(copies * m * n) + gemm.once_bytes
     fits = gemm.input_bytes(copies, m, k) + first_input <= gemm.input_room // 2
-    trained = gemm.operand_bytes(gemm.once_trained)
+    trained = gemm.once_trained_bytes
     fits &= gemm.weight_bytes(groups, k + gemm.bias, n) + trained <= buffers.weight_tile_bytes
     fits &= copies * m * n <= buffers.accumulator_tile_words
     if gemm.stores:
@@ -127,7 +127,7 @@ def estimate_of(
     longest_m, repeats = shape.longest("m"), shape.longest("repeats")
     array = alone(machine.array) if shape.dealt else machine.array
     demand = gemm.read_demand(machine, rate, len(shape.dealt.shares) if shape.dealt else 1)
-    array_cycles, outputs = np.zeros_like(m), np.zeros_like(m)
+    array_cycles, outputs, beside = (np.zeros_like(m) for _ in range(3))
     once_input, once_weight = np.zeros_like(m), np.zeros_like(m)
     for m_count, m_size in _parts(longest_m, m):
         for k_count, k_size in _parts(shape.k, k):
@@ -145,13 +145,15 @@ def estimate_of(
                     demand=demand,
                 )
         for n_count, n_size in _parts(shape.n, n):
-            outputs += m_count * n_count * gemm.leaving_bytes(groups * m_size * n_size)
+            products = groups * m_size * n_size
+            outputs += m_count * n_count * gemm.leaving_bytes(products)
+            beside += m_count * n_count * gemm.extra_bytes(products)
     for k_count, k_size in _parts(shape.k, k):
         for n_count, n_size in _parts(shape.n, n):
             once_weight += k_count * n_count * gemm.weight_bytes(groups, k_size, n_size)
     if gemm.bias:
         once_weight += gemm.weight_bytes(groups, 1, np.full_like(n, shape.n))
-    once_input, outputs = shape.of_all(once_input), shape.of_all(outputs)
+    once_input, outputs, beside = map(shape.of_all, (once_input, outputs, beside))
     if shape.longest("groups") < shape.groups:  # else arrays have their weights in common
         once_weight = shape.of_all(once_weight)
     m_tiles, k_tiles, n_tiles = (
@@ -165,8 +167,8 @@ def estimate_of(
     weight_total = once_weight * np.where(weight_stays, 1, m_steps)
     rounds = -(-shape.longest("groups") // groups)
     steps = m_steps * n_tiles
-    stored = outputs * repeats * (int(gemm.stores) + gemm.extra)
-    once = gemm.operand_bytes(gemm.once) + gemm.operand_bytes(gemm.once_trained)
+    stored = (outputs * int(gemm.stores) + beside) * repeats
+    once = gemm.once_bytes + gemm.once_trained_bytes
     dram_bytes = rounds * (input_total + weight_total + stored) + once
 
     per_byte = 1 / float(machine.dram_bytes_per_cycle)
@@ -176,7 +178,7 @@ def estimate_of(
     pace = _Pace(
         array=array_cycles * repeats / tiles,
         vector=shape.of_all(repeats * groups * longest_m * shape.n) * lane / steps,
-        store=_bus(stored / steps, int(gemm.stores) + gemm.extra, per_byte, setup),
+        store=_bus(stored / steps, int(gemm.stores) + len(gemm.extra), per_byte, setup),
         drain=drain_cycles(machine.array, m, gemm.bits),
         latency=machine.dram_latency_cycles,
     )
@@ -270,9 +272,9 @@ def _too_small(gemm: Gemm, machine: Accelerator, candidates: Candidates) -> str:
     smallest = Candidates(*(np.array(axis.min()) for axis in candidates))
     groups, copies, rows = (int(size) for size in _largest(gemm, smallest))
     leaving = int(gemm.leaving_bytes(copies * rows * n))
-    inputs = int(gemm.input_bytes(copies, rows, k)) + gemm.extra * leaving
+    inputs = int(gemm.input_bytes(copies, rows, k)) + int(gemm.extra_bytes(copies * rows * n))
     weights = int(gemm.weight_bytes(groups, k + gemm.bias, n))
-    once, trained = (int(gemm.operand_bytes(size)) for size in (gemm.once, gemm.once_trained))
+    once, trained = gemm.once_bytes, gemm.once_trained_bytes
     needs = [
         ("input_bytes", 2 * (inputs + once), gemm.input_room),
         ("weight_bytes", 2 * (weights + trained), buffers.weight_bytes),

@@ -45,6 +45,7 @@ from fractions import Fraction
 from typing import Generic
 
 from ..arch import UnrolledArray
+from .formats import Widths
 from .systolic import Int, ceil_div, larger
 
 __all__ = ["Nest", "nest", "summed"]
@@ -120,7 +121,7 @@ def nest(
     inputs: Int,
     outputs: Int,
     *,
-    bits: int,
+    bits: Widths,
     rate: Fraction = Fraction(1),
 ) -> Nest[Int]:
     """The loops of `heads` products `(tokens, inputs) @ (inputs, outputs)` side by side.
@@ -131,24 +132,25 @@ def nest(
         tokens: Rows of a left operand, F.
         inputs: Channels summed over, N.
         outputs: Columns of a right operand, M.
-        bits: Of an operand.
+        bits: Of an element of inputs, weights and outputs.
         rate: MACs of this format per multiplier and cycle.
 
     >>> array = UnrolledArray(
     ...     tm=8, tn=16, th=2, word_bits=128, input_ports=2, weight_ports=1, output_ports=1
     ... )
-    >>> qk = nest(array, 6, 197, 64, 197, bits=8)
+    >>> qk = nest(array, 6, 197, 64, 197, bits=Widths(8, 8, 8))
     >>> qk.rounds, qk.steps, qk.load_inputs, qk.load_weights, qk.store, qk.cycles
     (75, 4, 197, 16, 394, 74269)
     """
-    words = array.th * ceil_div(array.tn, array.per_word(bits))
-    stored = array.th * ceil_div(array.tm, array.per_word(bits))
+    inputs_each = array.th * ceil_div(array.tn, array.per_word(bits.left))
+    weights_each = array.th * ceil_div(array.tn, array.per_word(bits.right))
+    stored = array.th * ceil_div(array.tm, array.per_word(bits.out))
     return Nest(
         rounds=ceil_div(heads, array.th) * ceil_div(outputs, array.tm),
         steps=ceil_div(inputs, array.tn),
         stream=ceil_div(tokens * rate.denominator, rate.numerator),
-        load_inputs=ceil_div(words * tokens, array.input_ports),
-        load_weights=ceil_div(words * array.tm, array.weight_ports) + 0 * tokens,
+        load_inputs=ceil_div(inputs_each * tokens, array.input_ports),
+        load_weights=ceil_div(weights_each * array.tm, array.weight_ports) + 0 * tokens,
         store=ceil_div(stored * tokens, array.output_ports),
     )
 
@@ -159,7 +161,7 @@ def summed(
     inputs: Int,
     outputs: Int,
     *,
-    bits: int,
+    bits: Widths,
     rate: Fraction = Fraction(1),
 ) -> Nest[Int]:
     """The loops of one product whose input channels are dealt to Th groups; arguments as `nest`'s.
@@ -167,10 +169,10 @@ def summed(
     >>> array = UnrolledArray(
     ...     tm=8, tn=16, th=2, word_bits=128, input_ports=2, weight_ports=1, output_ports=1
     ... )
-    >>> summed(array, 197, 384, 1152, bits=8).cycles  # 144 rounds of 12 phases
+    >>> summed(array, 197, 384, 1152, bits=Widths(8, 8, 8)).cycles  # 144 rounds of 12 phases
     368981
     """
     dealt = ceil_div(inputs, array.th)
     apart = nest(array, 0 * tokens + 1, tokens, dealt, outputs, bits=bits, rate=rate)
-    stored = ceil_div(array.tm, array.per_word(bits))
+    stored = ceil_div(array.tm, array.per_word(bits.out))
     return replace(apart, store=ceil_div(stored * tokens, array.output_ports))

@@ -17,6 +17,7 @@ from tilewise.arch import (
 from tilewise.sim import attention, gemm, tiling, vector_work
 from tilewise.sim.attention import Heads
 from tilewise.sim.errors import MappingError
+from tilewise.sim.formats import Widths
 from tilewise.sim.gemm import Gemm, Shape
 from tilewise.sim.lanes import Lane
 from tilewise.sim.program import KernelProgram, Program
@@ -26,6 +27,10 @@ RATE = Fraction(1)
 _EDGE = load_machine("edge-32x32")
 assert isinstance(_EDGE, Accelerator)
 EDGE: Accelerator = _EDGE
+
+
+WIDTHS = st.builds(Widths, *[st.sampled_from([2, 4, 6, 8])] * 3)
+"""Bits of the operands of a product and of its output."""
 
 
 @st.composite
@@ -102,15 +107,15 @@ def gemms(draw: st.DrawFn, machine: Accelerator) -> Gemm:
     )
     return Gemm(
         shape=shape,
-        bits=8,
+        bits=draw(WIDTHS),
         loads_input=draw(st.booleans()),
         loads_weight=draw(st.booleans()),
         stores=draw(st.booleans()),
         input_room=machine.buffers.input_bytes,
-        extra=draw(st.integers(0, 1)),
+        extra=draw(st.sampled_from([(), (8,), (4, 8)])),
         bias=draw(st.booleans()),
-        once=draw(st.integers(0, 30)),
-        once_trained=draw(st.integers(0, 30)),
+        once_bytes=draw(st.integers(0, 30)),
+        once_trained_bytes=draw(st.integers(0, 30)),
         leaving=draw(st.sampled_from([Fraction(1), Fraction(1, 3)])),
         vector_cost=draw(st.sampled_from([Fraction(0), Fraction(1), Fraction(5, 2)])),
     )
@@ -134,15 +139,15 @@ def attentions(draw: st.DrawFn, machine: Accelerator) -> Heads:
         head_dim=draw(st.integers(1, 16)),
         value_dim=draw(st.integers(1, 16)),
         dealt=tuple(lanes) if dealt else (),
-        bits=8,
+        bits=draw(WIDTHS),
         loads_input=draw(st.booleans()),
         loads_key=draw(st.booleans()),
         loads_value=draw(st.booleans()),
         stores=draw(st.booleans()),
         input_room=machine.buffers.input_bytes,
         loads_mask=draw(st.booleans()),
-        extra=draw(st.integers(0, 1)),
-        once=draw(st.integers(0, 20)),
+        extra=draw(st.sampled_from([(), (8,), (4, 8)])),
+        once_bytes=draw(st.integers(0, 20)),
         softmax_cost=Fraction(4),
         vector_cost=Fraction(1),
         merge_cost=Fraction(2),
@@ -206,14 +211,14 @@ def vector_nodes(draw: st.DrawFn, machine: Accelerator, host: int) -> Any:
     rows, length = draw(st.integers(1, 30)), draw(st.integers(1, 300))
     work = vector_work.Rows(
         rows=rows,
-        input_elements=rows * length * draw(st.booleans()),
-        output_elements=rows * length * draw(st.booleans()),
-        parameters=draw(st.integers(0, 40)),
+        elements=rows * length,
+        input_bits=draw(st.sampled_from([4, 6, 8])) * rows * length * draw(st.booleans()),
+        output_bits=draw(st.sampled_from([4, 6, 8])) * rows * length * draw(st.booleans()),
+        parameter_bytes=draw(st.integers(0, 40)),
         whole_row=draw(st.booleans()),
         reads=rows * length,
         outputs=rows * length,
         lane_cycles=Fraction(3 * rows * length),
-        bits=8,
         input_room=machine.buffers.input_bytes,
         operands=1,
         host_cycles=host,

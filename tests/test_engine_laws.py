@@ -13,6 +13,7 @@ from tilewise.sim.attention import Heads
 from tilewise.sim.bus import Bus
 from tilewise.sim.engine import run
 from tilewise.sim.errors import MappingError
+from tilewise.sim.formats import Widths
 from tilewise.sim.gemm import Gemm, GemmMapping, Shape
 from tilewise.sim.losses import CAUSES, account
 from tilewise.sim.program import KernelProgram, Program, tiles, total
@@ -159,7 +160,7 @@ def test_with_ideal_memory_the_engine_equals_the_whole_product_however_it_is_til
     m, k, n = (data.draw(st.integers(1, 70)) for _ in range(3))
     product = Gemm(
         shape=Shape(groups=1, repeats=1, m=m, k=k, n=n),
-        bits=8,
+        bits=Widths(8, 8, 8),
         loads_input=False,
         loads_weight=False,
         stores=False,
@@ -193,7 +194,7 @@ def test_tiles_partition_the_work_of_attention(data: st.DataObject) -> None:
         keys=data.draw(st.integers(1, 50)),
         head_dim=data.draw(st.integers(1, 16)),
         value_dim=data.draw(st.integers(1, 16)),
-        bits=8,
+        bits=Widths(8, 8, 8),
         input_room=machine.buffers.input_bytes,
         softmax_cost=Fraction(4),
         vector_cost=Fraction(1),

@@ -7,6 +7,7 @@ from strategies import EDGE
 
 from tilewise.sim import gemm
 from tilewise.sim.engine import run
+from tilewise.sim.formats import Widths
 from tilewise.sim.gemm import Gemm, GemmMapping, Shape
 from tilewise.sim.losses import account
 from tilewise.sim.program import KernelProgram, Program
@@ -23,7 +24,7 @@ def weights_only(columns: int, *, stores: bool) -> Program:
     """`(4, 4) @ (4, columns)`, a fold of four columns a tile, inputs on chip."""
     product = Gemm(
         shape=Shape(groups=1, repeats=1, m=4, k=4, n=columns),
-        bits=8,
+        bits=Widths(8, 8, 8),
         loads_input=False,
         stores=stores,
         input_room=1 << 20,

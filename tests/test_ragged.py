@@ -23,6 +23,7 @@ from tilewise.workloads import zoo
 from tilewise.workloads.extent import evaluate, known
 from tilewise.workloads.graph import BindingError
 from tilewise.workloads.packing import side_by_side
+from tilewise.workloads.quantization import in_format
 from tilewise.workloads.unpruned import kept_symbols, patches_of, static, unpruned
 
 DEIT = zoo.load("deit-small")
@@ -189,11 +190,10 @@ def test_an_image_alone_takes_under_exact_what_it_takes_by_itself() -> None:
 def sections(machine: Accelerator, images: int) -> Sections:
     largest = side_by_side([kept(196, 196, 196)] * images)
     return Sections(
-        workload=HEATVIT,
+        workload=in_format(HEATVIT, "int8"),
         names=kept_symbols(HEATVIT),
         others={},
         machine=machine,
-        format="int8",
         plan=plan(largest, machine, "int8"),
         largest=(196, 196, 196),
     )

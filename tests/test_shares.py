@@ -14,6 +14,7 @@ from tilewise.sim import attention, gemm, tiling
 from tilewise.sim.array_work import array_work
 from tilewise.sim.engine import run
 from tilewise.sim.errors import MappingError
+from tilewise.sim.formats import Widths
 from tilewise.sim.gemm import Gemm, GemmMapping, Shape
 from tilewise.sim.lanes import rows_of, scores_of
 from tilewise.sim.loops import parts
@@ -27,6 +28,7 @@ from tilewise.sim.waterfall import by_step
 from tilewise.workloads import vit, zoo
 from tilewise.workloads.graph import Workload
 from tilewise.workloads.packing import side_by_side
+from tilewise.workloads.quantization import in_format
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=9)
@@ -52,7 +54,7 @@ def ideal(array: SystolicArray) -> Accelerator:
 def on_chip(shape: Shape) -> Gemm:
     return Gemm(
         shape=shape,
-        bits=8,
+        bits=Widths(8, 8, 8),
         loads_input=False,
         loads_weight=False,
         stores=False,
@@ -102,8 +104,8 @@ def test_the_longest_decides_and_the_others_idle_by_what_they_lack(
     data: st.DataObject, rows: list[int], k: int, n: int
 ) -> None:
     array = data.draw(systolic_arrays()).replace(count=len(rows) + data.draw(st.integers(0, 2)))
-    work = abreast(array, [Product(1, m, k, n) for m in rows], bits=8, rate=RATE)
-    each = [array_work(alone(array), 1, m, k, n, bits=8, rate=RATE) for m in rows]
+    work = abreast(array, [Product(1, m, k, n) for m in rows], bits=Widths(8, 8, 8), rate=RATE)
+    each = [array_work(alone(array), 1, m, k, n, bits=Widths(8, 8, 8), rate=RATE) for m in rows]
     assert work.cycles == max(one.cycles for one in each)
     assert work.latency == max(one.latency for one in each)
     lacking = [work.cycles - one.cycles for one in each]
@@ -147,7 +149,7 @@ def test_with_ideal_memory_each_array_takes_the_time_of_its_own_heads(
     together = data.draw(st.integers(1, max(shares)))
     mapping = GemmMapping(groups=together, m=m, k=k, n=n, order="mn")
     work = total(gemm.nodes(product, mapping, ideal(array), RATE))
-    alone_cycles = array_work(alone(array), 1, m, k, n, bits=8, rate=RATE).cycles
+    alone_cycles = array_work(alone(array), 1, m, k, n, bits=Widths(8, 8, 8), rate=RATE).cycles
     assert work.array_cycles == max(shares) * alone_cycles
     idle_heads = max(shares) * array.count - heads
     assert work.idle == idle_heads * alone_cycles * array.rows * array.cols
@@ -164,9 +166,11 @@ def test_with_ideal_memory_one_more_array_is_never_slower(
     times: dict[Split, list[int]] = {split: [] for split in SPLITS}
     for count in (array.count, array.count + 1):
         more = array.replace(count=count)
-        times["tile"].append(array_work(more, 1, m, k, n, bits=8, rate=RATE).latency)
+        times["tile"].append(array_work(more, 1, m, k, n, bits=Widths(8, 8, 8), rate=RATE).latency)
         heads_each = max(in_turn([1] * heads, count))
-        whole = array_work(alone(more), heads_each, images[0], k, n, bits=8, rate=RATE)
+        whole = array_work(
+            alone(more), heads_each, images[0], k, n, bits=Widths(8, 8, 8), rate=RATE
+        )
         times["head"].append(whole.latency)
         times["image"].append(form(array, max(in_turn(images, count)), k, n))
     # By tile the last fold of all may use more columns, which drain later.
@@ -199,7 +203,7 @@ def test_tiles_partition_the_work_of_attention_of_any_sizes(data: st.DataObject)
 def test_the_mapping_knows_what_is_loaded_and_stored(data: st.DataObject) -> None:
     array = data.draw(systolic_arrays()).replace(split="image")
     machine = data.draw(machines_with(array))
-    product = replace(data.draw(gemms(machine)), bias=False, leaving=Fraction(1), extra=0)
+    product = replace(data.draw(gemms(machine)), bias=False, leaving=Fraction(1), extra=())
     shape = replace(product.shape, groups=1, repeats=1)
     if shape.dealt is not None:
         shape = replace(shape, m=sum(shape.dealt.shares), dealt=Dealt("m", shape.dealt.shares))
@@ -293,9 +297,9 @@ def test_the_sum_of_sections_is_the_whole_with_several_arrays(split: Split) -> N
         return model.bind(dict(zip(("kept_1", "kept_2"), row, strict=True)))
 
     made = plan(side_by_side([image(largest)] * 4), machine, "int8")
-    cut = Sections(model, ("kept_1", "kept_2"), {}, machine, "int8", made, largest)
+    cut = Sections(in_format(model, "int8"), ("kept_1", "kept_2"), {}, machine, made, largest)
     for rows in ([(49, 20), (30, 30), (12, 5), (12, 1)], [(9, 9), (40, 2), (41, 40), (9, 3)]):
         part = cut.run(rows)
-        whole = execute(side_by_side([image(row) for row in rows]), machine, "int8", made)
+        whole = execute(side_by_side([image(row) for row in rows]), machine, made)
         assert part.cycles == whole.spans.cycles
         assert part.steps == by_step(whole.operators)

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import RATE, machines_with, unrolled_arrays
+from strategies import RATE, WIDTHS, machines_with, unrolled_arrays
 
 from tilewise.arch import Accelerator, UnrolledArray, load_machine
 from tilewise.sim import attention, gemm
 from tilewise.sim.array_work import array_work, port_cycles
 from tilewise.sim.attention import AttentionMapping, Heads
 from tilewise.sim.engine import run
+from tilewise.sim.formats import Widths
 from tilewise.sim.gemm import Gemm, GemmMapping, Shape
 from tilewise.sim.program import KernelProgram, Node, Program, tiles
 from tilewise.sim.simulate import simulate
@@ -25,6 +26,7 @@ from tilewise.workloads.zoo.vit import vit
 
 ROOM = 1 << 40
 SMALL = st.integers(1, 14)
+BYTES = Widths(8, 8, 8)
 DIMS = st.integers(1, 300)
 
 
@@ -60,7 +62,7 @@ def test_the_form_is_the_one_that_is_recalled(
     j_out = ceil(Fraction(array.th * ceil(Fraction(array.tm, g)) * f, array.output_ports))
     rounds = ceil(Fraction(h, array.th)) * ceil(Fraction(m, array.tm))
     inner = ceil(Fraction(n, array.tn)) * max(j_in, j_wgt, f) + f
-    assert nest(array, h, f, n, m, bits=8).cycles == rounds * max(inner, j_out) + j_out
+    assert nest(array, h, f, n, m, bits=BYTES).cycles == rounds * max(inner, j_out) + j_out
 
 
 @given(unrolled_arrays(side=6, heads=3), st.integers(1, 5), SMALL, SMALL, SMALL)
@@ -69,7 +71,7 @@ def test_the_form_is_what_ports_and_multipliers_take_word_by_word_and_the_produc
     array: UnrolledArray, heads: int, m: int, k: int, n: int
 ) -> None:
     left, right = operands(heads, m, k, n)
-    loops = nest(array, heads, m, k, n, bits=8)
+    loops = nest(array, heads, m, k, n, bits=BYTES)
     for lockstep, cycles in ((True, loops.cycles), (False, loops.self_timed_cycles)):
         made = multiply(array, left, right, lockstep=lockstep)
         assert made.product.tolist() == (left @ right).tolist()
@@ -85,23 +87,23 @@ def test_a_lone_product_is_dealt_to_the_heads_and_summed(
     groups = dealt(left, 1, array.th), dealt(right, 0, array.th)
     made = multiply(array, *groups, summed=True)
     assert made.product[0].tolist() == (left @ right).tolist()
-    assert made.cycles == summed(array, m, k, n, bits=8).cycles
+    assert made.cycles == summed(array, m, k, n, bits=BYTES).cycles
 
 
 @given(unrolled_arrays(), DIMS, DIMS, DIMS, st.integers(1, 20))
 def test_an_engine_that_skips_empty_halves_saves_the_first_loads_and_the_first_store(
     array: UnrolledArray, f: int, n: int, m: int, h: int
 ) -> None:
-    loops = nest(array, h, f, n, m, bits=8)
+    loops = nest(array, h, f, n, m, bits=BYTES)
     skipped = max(0, f - loops.load)
     assert loops.self_timed_cycles <= loops.cycles
     if loops.store <= loops.steps * loops.phase + loops.stream - skipped:
         assert loops.cycles - loops.self_timed_cycles == loops.rounds * skipped
 
 
-@given(unrolled_arrays(), DIMS, DIMS, DIMS, st.integers(1, 20), st.sampled_from([8, 4]))
+@given(unrolled_arrays(), DIMS, DIMS, DIMS, st.integers(1, 20), WIDTHS)
 def test_the_parts_add_up_and_none_is_negative(
-    array: UnrolledArray, f: int, n: int, m: int, h: int, bits: int
+    array: UnrolledArray, f: int, n: int, m: int, h: int, bits: Widths
 ) -> None:
     for loops in (nest(array, h, f, n, m, bits=bits), summed(array, f, n, m, bits=bits)):
         parts = (loops.streamed, loops.waiting, loops.filling, loops.store)
@@ -114,10 +116,10 @@ def test_arrays_of_shapes_give_what_each_shape_gives(
     array: UnrolledArray, shapes: list[tuple[int, int, int, int]]
 ) -> None:
     h, f, n, m = (np.array(axis, dtype=np.int64) for axis in zip(*shapes, strict=True))
-    together = nest(array, h, f, n, m, bits=8).cycles
-    assert together.tolist() == [nest(array, *shape, bits=8).cycles for shape in shapes]
-    ports = port_cycles(array, h, f, n, m, bits=8, rate=RATE, demand=RATE)
-    works = [array_work(array, *shape, bits=8, rate=RATE).cycles for shape in shapes]
+    together = nest(array, h, f, n, m, bits=BYTES).cycles
+    assert together.tolist() == [nest(array, *shape, bits=BYTES).cycles for shape in shapes]
+    ports = port_cycles(array, h, f, n, m, bits=BYTES, rate=RATE, demand=RATE)
+    works = [array_work(array, *shape, bits=BYTES, rate=RATE).cycles for shape in shapes]
     assert ports.tolist() == works
 
 
@@ -131,14 +133,14 @@ def test_arrays_of_shapes_give_what_each_shape_gives(
 def test_more_work_is_never_faster_and_more_ports_never_slower(
     array: UnrolledArray, f: int, n: int, m: int, grown: str
 ) -> None:
-    before = summed(array, f, n, m, bits=8).cycles
+    before = summed(array, f, n, m, bits=BYTES).cycles
     if grown.endswith("ports"):
         better = array.replace(**{grown: getattr(array, grown) + 1})
-        assert summed(better, f, n, m, bits=8).cycles <= before
+        assert summed(better, f, n, m, bits=BYTES).cycles <= before
     else:
         sizes = {"f": f, "n": n, "m": m}
         sizes[grown] += 1
-        assert summed(array, *sizes.values(), bits=8).cycles >= before
+        assert summed(array, *sizes.values(), bits=BYTES).cycles >= before
 
 
 # --- In the engine
@@ -164,7 +166,7 @@ def test_a_tiles_pe_cycles_are_accounted_for(
     demand: Fraction,
     ends: bool,
 ) -> None:
-    work = array_work(array, copies, m, k, n, bits=8, rate=rate, demand=demand, ends=ends)
+    work = array_work(array, copies, m, k, n, bits=BYTES, rate=rate, demand=demand, ends=ends)
     assert 0 < work.useful <= work.streamed
     assert work.useful * rate == work.macs == copies * m * k * n
     assert work.throttled >= work.idle == 0
@@ -190,7 +192,7 @@ def test_with_ideal_memory_the_engine_takes_the_form_however_outputs_are_cut(
 ) -> None:
     product = Gemm(
         shape=Shape(groups=groups, repeats=1, m=m, k=k, n=n),
-        bits=8,
+        bits=BYTES,
         loads_input=False,
         loads_weight=False,
         stores=False,
@@ -203,7 +205,11 @@ def test_with_ideal_memory_the_engine_takes_the_form_however_outputs_are_cut(
     mapping = GemmMapping(groups=groups, m=m, k=k, n=columns, order=order)
     machine = ample(array)
     cycles = ideal_cycles(machine, gemm.nodes(product, mapping, machine, RATE))
-    loops = nest(array, groups, m, k, n, bits=8) if groups > 1 else summed(array, m, k, n, bits=8)
+    loops = (
+        nest(array, groups, m, k, n, bits=BYTES)
+        if groups > 1
+        else summed(array, m, k, n, bits=BYTES)
+    )
     assert cycles == loops.cycles
 
 
@@ -217,7 +223,7 @@ def test_attention_takes_as_many_heads_at_once_as_the_array(
         keys=tokens,
         head_dim=width,
         value_dim=width,
-        bits=8,
+        bits=BYTES,
         loads_input=False,
         loads_key=False,
         loads_value=False,
@@ -236,8 +242,8 @@ def test_attention_takes_as_many_heads_at_once_as_the_array(
     assert sum(work.macs for work in works) == 2 * copies * tokens * tokens * width
     assume(copies % together != 1 and together > 1)  # a lone head would be summed
     forms = (
-        nest(array, copies, tokens, width, tokens, bits=8),
-        nest(array, copies, tokens, tokens, width, bits=8),
+        nest(array, copies, tokens, width, tokens, bits=BYTES),
+        nest(array, copies, tokens, tokens, width, bits=BYTES),
     )
     assert sum(work.cycles for work in works) == sum(form.cycles - form.store for form in forms)
     # Scores and sums wait for each other through the output ports.
@@ -254,7 +260,7 @@ def test_a_machine_that_is_too_small_for_all_heads_takes_fewer(data: st.DataObje
         keys=20,
         head_dim=8,
         value_dim=8,
-        bits=8,
+        bits=BYTES,
         input_room=machine.buffers.input_bytes,
         softmax_cost=Fraction(4),
         vector_cost=Fraction(1),
@@ -273,8 +279,8 @@ def block_form(array: UnrolledArray, tokens: int) -> int:
     """Cycles of the products of one DeiT-S block: embed 384, 6 heads of 64, MLP 1536."""
     linear = [(384, 1152), (384, 384), (384, 1536), (1536, 384)]
     heads = [(64, tokens), (tokens, 64)]
-    return sum(summed(array, tokens, k, n, bits=8).cycles for k, n in linear) + sum(
-        nest(array, 6, tokens, k, n, bits=8).cycles for k, n in heads
+    return sum(summed(array, tokens, k, n, bits=BYTES).cycles for k, n in linear) + sum(
+        nest(array, 6, tokens, k, n, bits=BYTES).cycles for k, n in heads
     )
 
 
@@ -288,7 +294,7 @@ def block_run(machine: Accelerator, tokens: int) -> int:
 
 def test_pruning_gains_until_the_weight_ports_are_the_bound_and_then_next_to_nothing() -> None:
     machine, array = heatvit()
-    bound = nest(array, 1, 1, 1, 1, bits=8).load_weights
+    bound = nest(array, 1, 1, 1, 1, bits=BYTES).load_weights
     assert bound == 72
     dense, at_bound, half, one = (block_form(array, n) for n in (197, bound, bound // 2, 1))
     assert (dense, at_bound, half, one) == (191_683, 66_168, 63_000, 59_910)
@@ -306,9 +312,9 @@ def test_pruning_gains_until_the_weight_ports_are_the_bound_and_then_next_to_not
 @pytest.mark.parametrize(("k", "n"), [(384, 1152), (384, 384), (384, 1536), (1536, 384)])
 def test_a_linear_layer_waits_for_its_weights_below_the_bound_and_not_at_it(k: int, n: int) -> None:
     _, array = heatvit()
-    bound = summed(array, 1, k, n, bits=8).load_weights
-    assert summed(array, bound, k, n, bits=8).waiting == 0
-    below = summed(array, bound - 1, k, n, bits=8)
+    bound = summed(array, 1, k, n, bits=BYTES).load_weights
+    assert summed(array, bound, k, n, bits=BYTES).waiting == 0
+    below = summed(array, bound - 1, k, n, bits=BYTES)
     assert below.phase == bound
     assert below.waiting == below.rounds * below.steps
 

@@ -122,7 +122,9 @@ def in_format(workload: Workload, format: str) -> Workload:
 
 def _formatted(operator: Operator, format: str) -> Operator:
     operands = tuple(replace(o, format=o.format or format) for o in operator.operands)
-    formats = operator.weight_formats or ((format, _rows(operator)),)
+    # Scales, shifts and tables are as wide as what they are applied to.
+    own = format if _is_layer(operator) else operator.format or format
+    formats = operator.weight_formats or ((own, _rows(operator)),)
     return replace(
         operator,
         operands=operands,
