@@ -20,10 +20,12 @@ class Host(Value, frozen=True):
     """The processor that sets the loop bounds of a kernel whose size is known only at run time.
 
     `round_trip_s` runs from the last score known to the next kernel's bounds set. 0 means that
-    the count never leaves the accelerator's own registers.
+    the count never leaves the accelerator's own registers. `active_w` is what the host draws for
+    that long on top of `static_w`; 0 counts none of it.
     """
 
     round_trip_s: NotNegative
+    active_w: NotNegative = 0.0
 
 
 class Accelerator(Value, frozen=True):

@@ -43,8 +43,8 @@ class Document:
 def dotted(key: Key) -> str:
     """Write a key as people do.
 
-    >>> dotted(("energy", "sram", 0, "pj_per_byte"))
-    'energy.sram[0].pj_per_byte'
+    >>> dotted(("energy", "sram", 0, "read_pj_per_byte"))
+    'energy.sram[0].read_pj_per_byte'
     """
     return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in key).lstrip(".")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated
 
@@ -28,10 +29,19 @@ class PerDram(Choices, frozen=True):
 
 
 class SramPoint(Value, frozen=True):
-    """One cited SRAM: its capacity in bytes, and the energy of a byte read or written, in pJ."""
+    """One cited SRAM: its capacity in bytes, and the energy of a byte read and written, in pJ.
+
+    Where a source gives one number for an access, `read_pj_per_byte` stands for both.
+    """
 
     capacity_bytes: Count
-    pj_per_byte: Positive
+    read_pj_per_byte: Positive
+    write_pj_per_byte: Positive | None = None
+
+    @property
+    def written_pj_per_byte(self) -> float:
+        """The energy of a byte written, in pJ."""
+        return self.write_pj_per_byte or self.read_pj_per_byte
 
 
 class EnergyTable(Value, frozen=True):
@@ -77,8 +87,8 @@ class EnergyTable(Value, frozen=True):
         """The energy of a byte read from, or written to, a PE's register, in joules."""
         return self.register_pj_per_byte * 1e-12
 
-    def sram_pj_per_byte(self, capacity_bytes: int) -> float:
-        """Return the energy of a byte read from, or written to, an SRAM of this size, in pJ.
+    def sram_read_j_per_byte(self, capacity_bytes: int) -> float:
+        """Return the energy of a byte read from an SRAM of this size, in joules.
 
         A straight line in log capacity and log energy through the two cited points around it;
         beyond the first and the last point the nearest line goes on.
@@ -86,21 +96,13 @@ class EnergyTable(Value, frozen=True):
         Raises:
             ValueError: if `capacity_bytes` is not positive.
         """
-        if capacity_bytes <= 0:
-            raise ValueError(f"capacity_bytes: wanted more than 0, got {capacity_bytes}")
-        for point in self.sram:
-            if point.capacity_bytes == capacity_bytes:
-                return point.pj_per_byte
-        inner = sum(point.capacity_bytes < capacity_bytes for point in self.sram[1:-1])
-        low, high = self.sram[inner], self.sram[inner + 1]
-        slope = math.log(high.pj_per_byte / low.pj_per_byte) / math.log(
-            high.capacity_bytes / low.capacity_bytes
-        )
-        return float(low.pj_per_byte * (capacity_bytes / low.capacity_bytes) ** slope)
+        points = ((p.capacity_bytes, p.read_pj_per_byte) for p in self.sram)
+        return _between(tuple(points), capacity_bytes) * 1e-12
 
-    def sram_j_per_byte(self, capacity_bytes: int) -> float:
-        """Return `sram_pj_per_byte` in joules."""
-        return self.sram_pj_per_byte(capacity_bytes) * 1e-12
+    def sram_write_j_per_byte(self, capacity_bytes: int) -> float:
+        """Return the energy of a byte written to it; as `sram_read_j_per_byte`."""
+        points = ((p.capacity_bytes, p.written_pj_per_byte) for p in self.sram)
+        return _between(tuple(points), capacity_bytes) * 1e-12
 
     def dram_j_per_byte(self, kind: str) -> float:
         """Return the energy of one byte moved from or to DRAM, in joules.
@@ -109,3 +111,15 @@ class EnergyTable(Value, frozen=True):
             FormatError: if the table does not know this `kind` of DRAM.
         """
         return float(self.dram_pj_per_bit.get(kind)) * 8e-12
+
+
+def _between(points: Sequence[tuple[int, float]], capacity_bytes: int) -> float:
+    """The energy at a capacity, given pairs of both, the capacities rising."""
+    if capacity_bytes <= 0:
+        raise ValueError(f"capacity_bytes: wanted more than 0, got {capacity_bytes}")
+    if capacity_bytes in dict(points):
+        return dict(points)[capacity_bytes]
+    inner = sum(size < capacity_bytes for size, _ in points[1:-1])
+    (size, energy), (larger, more) = points[inner], points[inner + 1]
+    slope = math.log(more / energy) / math.log(larger / size)
+    return float(energy * (capacity_bytes / size) ** slope)

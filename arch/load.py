@@ -16,6 +16,7 @@ from .energy import EnergyTable
 from .explain import explain, got
 from .gpu import Gpu
 from .packing import PACKINGS
+from .scaling import Derivation, Rule, derived
 from .value import Value
 
 _MACHINES: Final = Path(__file__).resolve().parent / "machines"
@@ -55,20 +56,31 @@ def load_machine(name_or_path: str | Path) -> Accelerator | Gpu:
     if not isinstance(kind, str) or kind not in _KINDS:
         document.fail(("kind",), f"wanted accelerator or gpu, got {got(kind, _KINDS)}")
     if kind == "accelerator" and not isinstance(fields.get("energy", {}), dict):
-        fields["energy"] = _build(EnergyTable, *_energy(document))
+        fields["energy"] = _table(_energy(document))
     if kind == "accelerator" and "array" in fields:
         fields["array"] = _array(document)
     return _build(_KINDS[kind], fields, document)
 
 
-def energy_table(name_or_path: str | Path) -> EnergyTable:
+def energy_table(name_or_path: str | Path, node_nm: float | None = None) -> EnergyTable:
     """Return the energy table of this name, or the one described by a YAML file.
+
+    A file that says `derived: {from: horowitz-45nm, node_nm: 16}` in place of numbers is that
+    table brought to 16 nm, by the rule of `tilewise.arch.scaling`.
+
+    >>> energy_table("horowitz-45nm").mac_j("int8", "int8")
+    3e-13
+
+    Args:
+        name_or_path: one of the tables that come with Tilewise; or a path, as for `load_machine`.
+        node_nm: the node it is brought to; its own if None.
 
     Raises:
         MachineError: as `load_machine`.
+        ValueError: if the rule does not reach `node_nm`.
     """
-    document = read_document(_find(name_or_path, _ENERGY_TABLES, "energy table"))
-    return _build(EnergyTable, document.values, document)
+    table = _table(read_document(_find(name_or_path, _ENERGY_TABLES, "energy table")))
+    return table if node_nm is None else derived(table, Derivation(node_nm=node_nm), _rule())
 
 
 def sources(name_or_path: str | Path) -> dict[str, str]:
@@ -86,8 +98,7 @@ def sources(name_or_path: str | Path) -> dict[str, str]:
     document = read_document(_find(name_or_path, _MACHINES, "machine"))
     found = dict(document.sources)
     if isinstance(document.values.get("energy"), str):
-        _, table = _energy(document)
-        found |= {f"energy.{key}": source for key, source in table.sources.items()}
+        found |= {f"energy.{key}": text for key, text in _table_sources(_energy(document)).items()}
     return found
 
 
@@ -109,20 +120,74 @@ def _find(name_or_path: str | Path, folder: Path, what: str) -> Path:
     return folder / f"{name_or_path}.yaml"
 
 
-def _energy(document: Document) -> tuple[dict[str, Any], Document]:
+def _energy(document: Document) -> Document:
     """Read the energy table a machine names; a path counts from the machine's own folder."""
-    named = document.values["energy"]
+    return _named_table(document, document.values["energy"], ("energy",))
+
+
+def _named_table(document: Document, named: object, key: Key) -> Document:
+    """Read the energy table that a document names at a key."""
     if not isinstance(named, str):
-        document.fail(("energy",), f"wanted the name of an energy table, got {got(named)}")
+        document.fail(key, f"wanted the name of an energy table, got {got(named)}")
     try:
         path = _find(named, _ENERGY_TABLES, "energy table")
     except MachineError as error:
-        document.fail(("energy",), str(error).removeprefix("energy table: "))
+        document.fail(key, str(error).removeprefix("energy table: "))
     path = Path(document.file).parent / path
     if not path.exists():
-        document.fail(("energy",), f"wanted an energy table, got no such file as {path}")
-    table = read_document(path)
-    return table.values, table
+        document.fail(key, f"wanted an energy table, got no such file as {path}")
+    return read_document(path)
+
+
+def _table(document: Document) -> EnergyTable:
+    """Build the energy table that a document holds, or derives from another's."""
+    if "derived" not in document.values:
+        return _build(EnergyTable, document.values, document)
+    table = _build(EnergyTable, (base := _base(document)).values, base)
+    for key in document.values.keys() - {"name", "description", "derived"}:
+        document.fail((key,), f"wanted nothing beside derived, got {got(document.values[key])}")
+    how = {key: value for key, value in document.values["derived"].items() if key != "from"}
+    change = _build(Derivation, how, document, at=("derived",))
+    try:
+        table = derived(table, change, _rule())
+    except ValueError as error:
+        document.fail(("derived", "node_nm"), str(error).removeprefix("node_nm: "))
+    names = {key: document.values.get(key, "") for key in ("name", "description")}
+    return _build(EnergyTable, {**dict(table), **names}, document)
+
+
+def _base(document: Document) -> Document:
+    """Read the table that another is derived from."""
+    described = document.values["derived"]
+    if not isinstance(described, dict):
+        document.fail(("derived",), f"wanted a mapping, got {got(described)}")
+    if "from" not in (fields := cast("dict[str, Any]", described)):
+        document.fail(("derived",), "from: missing key, wanted the name of an energy table")
+    base = _named_table(document, fields["from"], ("derived", "from"))
+    if "derived" in base.values:
+        document.fail(("derived", "from"), "wanted a table with numbers, got a derived one")
+    return base
+
+
+@functools.cache
+def _rule() -> Rule:
+    return Rule(older=energy_table("horowitz-45nm"), newer=energy_table("jouppi-7nm"))
+
+
+def _table_sources(document: Document) -> dict[str, str]:
+    """Where each number of a table comes from; of one that is derived, what was done to it."""
+    if "derived" not in document.values:
+        return dict(document.sources)
+    change = document.values["derived"]
+    done, why = f"brought to {change['node_nm']:g} nm", document.sources.get("derived.node_nm", "")
+    if "times" in change:
+        done += f", times {change['times']:g}"
+        why += f"; times {change['times']:g}: {document.sources.get('derived.times', 'not stated')}"
+    found = {
+        key: text if key.startswith("dram_") else f"{text}; {done}"
+        for key, text in _base(document).sources.items()
+    }
+    return {**found, "node_nm": why.removeprefix("; ") or "not stated"}
 
 
 def _array(document: Document) -> ComputeArray:

@@ -89,7 +89,7 @@ class Comparison:
                 "batch": result.batch,
                 "latency_per_image_s": result.latency_per_image_s,
                 "utilization": result.utilization,
-                "energy_per_image_j": result.energy_j / result.batch,
+                "energy_per_image_j": result.energy_per_image_j,
                 "macs_per_image": result.macs / result.batch,
                 "mac_ratio": _number(gain.mac_ratio),
                 "speed_up": _number(gain.speed_up),
@@ -134,7 +134,7 @@ def _gain(base: Result, result: Result) -> Gain:
     return Gain(
         speed_up=_over(base.latency_per_image_s, result.latency_per_image_s),
         mac_ratio=_over(base.macs / base.batch, result.macs / result.batch),
-        energy_ratio=_over(base.energy_j / base.batch, result.energy_j / result.batch),
+        energy_ratio=_over(base.energy_per_image_j, result.energy_per_image_j),
     )
 
 

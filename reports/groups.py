@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import fsum
 
 from ..sim.losses import Losses
 from ..sim.result import KernelResult, Result
@@ -125,7 +126,7 @@ def _row(result: Result, name: str, members: Sequence[KernelResult]) -> Row:
         time_s=share * result.latency_s,
         macs=sum(member.macs for member in members),
         dram_bytes=sum(member.dram_bytes for member in members),
-        energy_j=sum(sum(member.energy_j.values()) for member in members),
+        energy_j=fsum(joules for member in members for joules in member.energy_j.values()),
         losses=losses,
         utilization=members[0].utilization if len(members) == 1 else None,
     )

@@ -76,6 +76,7 @@ ENERGY_COLORS: Mapping[str, str] = {
     "output_buffer": LIGHT,
     "vector": VERMILLION,
     "dram": BLUE,
+    "host": BLACK,
     "static": DARK,
     "idle": DARK,
 }
@@ -95,6 +96,7 @@ ENERGY_LABELS: Mapping[str, str] = {
     "output_buffer": "output buffer",
     "vector": "vector unit",
     "dram": "DRAM",
+    "host": "host",
     "static": "static",
     "idle": "static",
 }

@@ -74,7 +74,8 @@ def header(result: Result, given: Collection[str] = ()) -> RenderableType:
         "latency", Text.assemble((quantity(result.latency_s, "s"), "bold"), f"  {images}; {cycles}")
     )
     facts.add_row("utilization", Text(percent(result.utilization), style="bold"))
-    facts.add_row("energy", Text(quantity(result.energy_j, "J"), style="bold"))
+    joules = quantity(result.energy_j, "J")
+    facts.add_row("energy", Text.assemble((joules, "bold"), f"  {_energy_facts(result)}"))
     without = quantity(result.macs_without_attention, "MACs")
     facts.add_row(
         "work",
@@ -83,6 +84,14 @@ def header(result: Result, given: Collection[str] = ()) -> RenderableType:
     )
     facts.add_row("DRAM", f"{quantity(result.dram_bytes, 'B')} moved")
     return Group(title, Padding(facts, (0, 0, 0, 2)))
+
+
+def _energy_facts(result: Result) -> str:
+    """Average power and energy-delay product; of an image where there are several."""
+    image = " an image" if result.batch > 1 else ""
+    each = f"{quantity(result.energy_per_image_j, 'J')}{image}, " if image else ""
+    product = quantity(result.edp_per_image_js, "J s")
+    return f"{each}{quantity(result.power_w, 'W')} on average, EDP {product}{image}"
 
 
 def noted(notes: Iterable[str]) -> list[str]:
@@ -190,7 +199,7 @@ def comparison_table(*comparisons: Comparison) -> Table:
                     f"  {result.workload}",
                     quantity(result.latency_per_image_s, "s"),
                     percent(result.utilization),
-                    quantity(result.energy_j / result.batch, "J"),
+                    quantity(result.energy_per_image_j, "J"),
                     quantity(result.macs / result.batch),
                     *(_arrow(value) for value in ratios),
                 ],

@@ -42,7 +42,7 @@ class ArrayWork:
             an unrolled array waits for its ports.
         idle: PE-cycles of arrays without a column block of their own.
         input_reads, weight_reads: Elements read from the input and the weight buffer.
-        sum_accesses: Partial sums written to, and read back from, the accumulators.
+        sum_reads, sum_writes: Partial sums read back from, and written to, the accumulators.
     """
 
     macs: int
@@ -54,7 +54,8 @@ class ArrayWork:
     idle: int
     input_reads: int
     weight_reads: int
-    sum_accesses: int
+    sum_reads: int
+    sum_writes: int
 
 
 def stream_cycles(stream: Any, rate: Fraction) -> Any:
@@ -182,12 +183,12 @@ def array_work(
     left, right, sums = copies * m * k, copies * k * n, copies * m * n
     if array.dataflow == "os":  # both operands stream; a sum leaves once
         reads = left * blocks_each, right * per_block
-        accesses = sums * (1 + adds)
+        passes = 1
     else:  # one operand is put in place, the other streams once for each column block
         reads = (
             (left * blocks_each, right) if array.dataflow == "ws" else (left, right * blocks_each)
         )
-        accesses = sums * (2 * per_block - 1 + adds)
+        passes = per_block
     return ArrayWork(
         macs=copies * m * k * n,
         cycles=turns * per_block * interval,
@@ -198,7 +199,8 @@ def array_work(
         idle=(turns * array.count - blocks) * per_block * interval * pes,
         input_reads=reads[0],
         weight_reads=reads[1],
-        sum_accesses=accesses,
+        sum_reads=sums * (passes - 1 + adds),
+        sum_writes=sums * passes,
     )
 
 
@@ -226,7 +228,8 @@ def _unrolled_work(
         idle=0,
         input_reads=left * ceil_div(n, array.tm),
         weight_reads=right,
-        sum_accesses=sums * (2 * loops.steps - 1 + adds),
+        sum_reads=sums * (loops.steps - 1 + adds),
+        sum_writes=sums * loops.steps,
     )
 
 

@@ -176,7 +176,9 @@ class _Tiles:
             accumulator_bytes=4 * scores,
             vector_cycles=lane_cycles(scores, heads.softmax_cost, self.machine),
             vector_frees=mask,
-            sum_reads=2 * scores,  # each score is read, and its probability written over it
+            vector_reads=scores * heads.loads_mask,
+            sum_reads=scores,
+            sum_writes=scores,  # each probability over its score
         )
 
     def sums(self, block: _Block, back: int) -> Tile:
@@ -193,8 +195,10 @@ class _Tiles:
         merged = made * online
         running = 4 * results * online  # the row's result so far, until its last block
         lane_work = merged * heads.merge_cost + leaving * heads.vector_cost
+        work = self._work(block, heads.value_dim, sums=True)
+        probabilities = work.input_reads  # which lie where their scores did
         return Tile(
-            work=self._work(block, heads.value_dim, sums=True),
+            work=replace(work, input_reads=0, sum_reads=work.sum_reads + probabilities),
             weight_bytes=right,
             weight_loads=int(right > 0),
             weights_freed=freed,
@@ -206,7 +210,8 @@ class _Tiles:
             accumulators_freed=4 * made + (running if block.keys.last else 0),
             vector_frees=extra,
             vector_reads=heads.epilogue_operands * leaving,
-            sum_reads=made + 2 * merged + (results - made) * block.keys.last,
+            sum_reads=made + merged * (not block.keys.first) + (results - made) * block.keys.last,
+            sum_writes=merged * (not block.keys.last),
             outputs=leaving,
             store_bytes=heads.stored_bytes(leaving),
             after=back,

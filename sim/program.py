@@ -40,7 +40,8 @@ class Tile:
         store_bytes: Written to DRAM after that; 0 if the result stays on chip.
         host_cycles: Time until the host has set the bounds of what follows.
         after: How many tiles back the one lies whose vector work this one needs; 0 for none.
-        vector_reads, sum_reads: Elements and partial sums that the vector unit reads.
+        vector_reads: Elements that the vector unit reads from the input buffer.
+        sum_reads, sum_writes: Partial sums that it reads from, and writes to, the accumulators.
         outputs: Elements that leave the vector unit for a buffer.
     """
 
@@ -61,6 +62,7 @@ class Tile:
     after: int = 0
     vector_reads: int = 0
     sum_reads: int = 0
+    sum_writes: int = 0
     outputs: int = 0
 
 
@@ -126,8 +128,10 @@ class Totals:
     idle: int = 0
     input_reads: int = 0
     weight_reads: int = 0
-    sum_accesses: int = 0
+    sum_reads: int = 0
+    sum_writes: int = 0
     outputs: int = 0
+    host_cycles: int = 0
 
     @property
     def dram_bytes(self) -> int:
@@ -174,8 +178,10 @@ def _terms(tile: Tile) -> tuple[Fraction | int, ...]:
         work.idle,
         tile.vector_reads + work.input_reads,
         work.weight_reads,
-        tile.sum_reads + work.sum_accesses,
+        tile.sum_reads + work.sum_reads,
+        tile.sum_writes + work.sum_writes,
         tile.outputs,
+        tile.host_cycles,
     )
 
 

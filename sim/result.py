@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -50,6 +51,11 @@ class KernelResult:
     def cycles(self) -> int:
         """From start to end; neighbours may overlap."""
         return self.end_cycle - self.start_cycle
+
+    @property
+    def total_j(self) -> float:
+        """Joules of all components."""
+        return math.fsum(self.energy_j.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,16 +124,38 @@ class Result:
     @cached_property
     def energy_by_component_j(self) -> dict[str, float]:
         """Joules by component, of the whole run."""
-        parts: dict[str, float] = {}
+        parts: dict[str, list[float]] = {}
         for operator in self.operators:
             for component, joules in operator.energy_j.items():
-                parts[component] = parts.get(component, 0.0) + joules
-        return parts
+                parts.setdefault(component, []).append(joules)
+        return {component: math.fsum(joules) for component, joules in parts.items()}
+
+    @cached_property
+    def energy_j(self) -> float:
+        """Joules of the whole batch: every kernel's every component, added without rounding."""
+        return math.fsum(
+            joules for operator in self.operators for joules in operator.energy_j.values()
+        )
 
     @property
-    def energy_j(self) -> float:
-        """Joules of the whole batch."""
-        return sum(self.energy_by_component_j.values())
+    def energy_per_image_j(self) -> float:
+        """Joules of the batch over its images."""
+        return self.energy_j / self.batch
+
+    @property
+    def power_w(self) -> float:
+        """Average power of the run; 0 for an empty one."""
+        return self.energy_j / self.latency_s if self.cycles else 0.0
+
+    @property
+    def edp_js(self) -> float:
+        """Energy-delay product of the whole batch, in joule-seconds."""
+        return self.energy_j * self.latency_s
+
+    @property
+    def edp_per_image_js(self) -> float:
+        """Joules of an image times seconds of an image, in joule-seconds; batches run in turn."""
+        return self.energy_per_image_j * self.latency_per_image_s
 
     @property
     def dram_bytes(self) -> int:
@@ -135,7 +163,11 @@ class Result:
         return sum(operator.dram_bytes for operator in self.operators)
 
     def frame(self) -> pd.DataFrame:
-        """One row for each kernel; losses as shares of the kernel's PE-cycles, energy in joules."""
+        """One row for each kernel.
+
+        Losses are shares of the kernel's PE-cycles; energy is in joules, `energy_j` being the sum
+        of `mac_j`, `dram_j` and the machine's other components.
+        """
         import pandas as pd
 
         rows = [
@@ -148,7 +180,8 @@ class Result:
                 "end_cycle": operator.end_cycle,
                 "dram_bytes": operator.dram_bytes,
                 "utilization": operator.utilization,
-                "energy_j": sum(operator.energy_j.values()),
+                "energy_j": operator.total_j,
+                **{f"{component}_j": joules for component, joules in operator.energy_j.items()},
                 **operator.losses.shares(),
                 "mapping": operator.mapping,
             }
@@ -174,6 +207,10 @@ class Result:
             "images_per_s": self.images_per_s,
             "energy_j": self.energy_j,
             "energy_by_component_j": self.energy_by_component_j,
+            "energy_per_image_j": self.energy_per_image_j,
+            "power_w": self.power_w,
+            "edp_js": self.edp_js,
+            "edp_per_image_js": self.edp_per_image_js,
             "utilization": self.utilization,
             "macs": self.macs,
             "macs_without_attention": self.macs_without_attention,
@@ -192,7 +229,8 @@ class Result:
                     "end_cycle": operator.end_cycle,
                     "dram_bytes": operator.dram_bytes,
                     "utilization": operator.utilization,
-                    "energy_j": sum(operator.energy_j.values()),
+                    "energy_j": operator.total_j,
+                    "energy_by_component_j": dict(operator.energy_j),
                     "losses": operator.losses.shares(),
                     "mapping": operator.mapping,
                 }

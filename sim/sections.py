@@ -316,7 +316,7 @@ def _timed(node: Node) -> Node:
     """All of a node on which time depends: not what is counted for its energy alone."""
     if isinstance(node, Loop):
         return replace(node, body=tuple(map(_timed, node.body)))
-    return replace(node, outputs=0, vector_reads=0, sum_reads=0)
+    return replace(node, outputs=0, vector_reads=0, sum_reads=0, sum_writes=0)
 
 
 def _glimpses(content: _Content, first: int) -> Iterator[tuple[tuple[object, ...], Tile]]:

@@ -191,17 +191,19 @@ def test_replace_checks_the_whole_again() -> None:
 def test_sram_energy_meets_its_cited_points_and_rises(name: str) -> None:
     table = energy_table(name)
     for point in table.sram:
-        assert table.sram_pj_per_byte(point.capacity_bytes) == point.pj_per_byte
-    sizes = [2**k for k in range(8, 28)]
-    energies = [table.sram_pj_per_byte(size) for size in sizes]
-    assert energies == sorted(energies)
-    with pytest.raises(ValueError, match="capacity_bytes: wanted more than 0, got 0"):
-        table.sram_pj_per_byte(0)
+        read, written = point.read_pj_per_byte, point.written_pj_per_byte
+        assert table.sram_read_j_per_byte(point.capacity_bytes) == read * 1e-12
+        assert table.sram_write_j_per_byte(point.capacity_bytes) == written * 1e-12
+    for per_byte in (table.sram_read_j_per_byte, table.sram_write_j_per_byte):
+        energies = [per_byte(2**k) for k in range(8, 28)]
+        assert energies == sorted(energies)
+        with pytest.raises(ValueError, match="capacity_bytes: wanted more than 0, got 0"):
+            per_byte(0)
 
 
 def test_sram_energy_between_two_points_is_their_geometric_mean_halfway() -> None:
     table = energy_table("horowitz-45nm")
-    assert table.sram_pj_per_byte(16384) == pytest.approx((1.25 * 2.5) ** 0.5)
+    assert table.sram_read_j_per_byte(16384) == pytest.approx((1.25 * 2.5) ** 0.5 * 1e-12)
 
 
 def test_horowitz_energies_are_those_of_the_figure() -> None:

@@ -107,7 +107,7 @@ def test_the_file_that_the_others_are_made_from_is_right(tmp_path: Path) -> None
         (
             "host:\n  round_trip_s: 0",
             "host: 0",
-            "17: host: wanted a mapping of round_trip_s; got 0",
+            "17: host: wanted a mapping of round_trip_s, active_w; got 0",
         ),
         ("name: mine", "name: 7", "2: name: wanted text, got 7"),
         # a choice
@@ -175,7 +175,7 @@ def test_the_file_that_the_others_are_made_from_is_right(tmp_path: Path) -> None
         (
             "horowitz-45nm",
             "horowits-45nm",
-            "19: energy: wanted one of cacti-28nm, horowitz-45nm, jouppi-7nm, or a path",
+            "19: energy: wanted one of cacti-28nm, horowitz-45nm, jouppi-7nm, zcu102, or a path",
         ),
         ("horowitz-45nm", "5", "19: energy: wanted the name of an energy table, got 5"),
         (
@@ -305,7 +305,7 @@ def test_an_unknown_name_lists_the_known_ones_and_the_nearest(name: str, nearest
 
 def test_a_mistake_in_an_energy_table_is_told_at_its_own_line(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(MACHINE.replace("horowitz-45nm", "energy.yaml"))
-    (tmp_path / "energy.yaml").write_text("name: x\nnode_nm: 7\nsram:\n  - pj_per_byte: 0\n")
+    (tmp_path / "energy.yaml").write_text("name: x\nnode_nm: 7\nsram:\n  - read_pj_per_byte: 0\n")
     with pytest.raises(MachineError) as caught:
         load_machine(tmp_path / "mine.yaml")
     assert str(caught.value).startswith(f"{tmp_path / 'energy.yaml'}:1: mac_pj: missing key")
