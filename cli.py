@@ -50,6 +50,7 @@ from .cli_options import (
     Prune,
     Trace,
 )
+from .cli_quantize import quantize
 from .cli_ragged import ragged
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ def compare(
 app.command()(ragged)
 app.command()(advise)
 app.command()(figure)
+app.command()(quantize)
 
 
 @app.command()

@@ -30,7 +30,9 @@ def shipped(name: str) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow) if name.endswith("-unet") else name
+        pytest.param(name, marks=pytest.mark.slow)
+        if name.startswith("quasar-") or name.endswith("-unet")
+        else name
         for name in generate.EXPORTS
     ],
 )

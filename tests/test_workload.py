@@ -145,6 +145,9 @@ def test_the_zoo_describes_each_of_its_models_in_one_line() -> None:
         "deit-small",
         "heatvit-deit-small",
         "heatvit-digits16",
+        "quasar-vit-small",
+        "quasar-vit-medium",
+        "quasar-vit-large",
         "sd15-unet",
         "sdxl-unet",
     )
@@ -236,7 +239,8 @@ def test_a_name_that_is_nearly_right_gets_a_suggestion() -> None:
     with pytest.raises(UnknownModelError, match="no model is called deit-smal; did you mean deit"):
         workload("deit-smal")
     with pytest.raises(
-        UnknownModelError, match="There are deit-small, heatvit-deit-small, heatvit-digits16, sd15"
+        UnknownModelError,
+        match="There are deit-small, heatvit-deit-small, heatvit-digits16, quasar-",
     ):
         workload("zzz")
 

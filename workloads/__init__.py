@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .find import workload
     from .graph import BindingError, Constraint, FreeNode, Symbol, Workload
     from .onnx_ledger import OnnxError
+    from .onnx_quantized import write_quantized
     from .onnx_reader import read
     from .operator import (
         Attention,
@@ -78,6 +79,7 @@ __all__ = [
     "trace_names",
     "vit",
     "workload",
+    "write_quantized",
 ]
 
 _HOMES = {
@@ -86,6 +88,7 @@ _HOMES = {
     "any_size": ("flexible",),
     "graph": ("BindingError", "Constraint", "FreeNode", "Symbol", "Workload"),
     "onnx_ledger": ("OnnxError",),
+    "onnx_quantized": ("write_quantized",),
     "onnx_reader": ("read",),
     "operator": (
         "Attention",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from .extent import Extent, Size, product
+from .onnx_formats import widest
 from .onnx_ledger import Ledger, OnnxError
 from .operator import Operand, Operator
 
@@ -40,6 +41,8 @@ class Tensor:
             repeats them, a concatenation may have constant parts.
         sized: True if it depends on the sizes of other tensors.
         straight: False if its last dimension is not that of the operator that made it.
+        formats: Number formats of quantized elements, each with how many have it; only their
+            proportions matter.  None for what is stored in the format of the run.
     """
 
     shape: Shape
@@ -50,6 +53,7 @@ class Tensor:
     distinct: Size | None = None
     sized: bool = False
     straight: bool = True
+    formats: tuple[tuple[str, Size], ...] = ()
 
     @property
     def elements(self) -> Size:
@@ -67,9 +71,14 @@ class Tensor:
         return not self.sources
 
     @property
+    def format(self) -> str | None:
+        """The widest of its formats."""
+        return widest(format for format, _ in self.formats)
+
+    @property
     def operand(self) -> Operand:
         """The tensor as an operator reads it."""
-        return Operand(sources=self.sources, elements=self.read)
+        return Operand(sources=self.sources, elements=self.read, format=self.format)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,6 +89,7 @@ class Result:
         outputs: Its output tensors; trailing ones that nobody asked for may be missing.
         operator: The work it is, if it is any.
         reason: Why it is free, if it is.
+        before: Work that comes before the operator, if there are two kinds.
         amended: An earlier operator that this node is merged into, as it then looks.
         note: What users should know about the node.
         crooked: True if the operator reads its first operand across its rows.
@@ -87,6 +97,7 @@ class Result:
 
     outputs: tuple[Tensor, ...]
     operator: Operator | None = None
+    before: Operator | None = None
     reason: str = ""
     amended: Operator | None = None
     note: str = ""
@@ -110,6 +121,7 @@ def view(tensor: Tensor, shape: Shape, *, straight: bool | None = None) -> Tenso
         distinct=tensor.distinct,
         sized=tensor.sized,
         straight=straight,
+        formats=tensor.formats,
     )
 
 

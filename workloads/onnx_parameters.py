@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, numpy_helper
 
+from .onnx_formats import format_of
 from .onnx_node import Shape, Tensor, Values
 from .onnx_tidy import WEIGHTS_FILE
 from .onnx_types import FLOATING, LARGEST, LARGEST_FLOATS, WEIGHT
@@ -26,13 +27,24 @@ _UNTRAINED: Mapping[str, frozenset[int]] = {
     "DequantizeLinear": frozenset({1, 2}),
     "MatMulInteger": frozenset({2, 3}),
     "Pad": frozenset({2}),
+    "QGemm": frozenset({1, 2, 4, 5, 7, 8}),
+    "QLinearAdd": frozenset({1, 2, 4, 5, 6, 7}),
     "QLinearConv": frozenset({1, 2, 4, 5, 6, 7}),
     "QLinearMatMul": frozenset({1, 2, 4, 5, 6, 7}),
+    "QLinearMul": frozenset({1, 2, 4, 5, 6, 7}),
     "QuantizeLinear": frozenset({1, 2}),
     "Resize": frozenset({1, 2}),
     "Upsample": frozenset({1}),
 }
 """Inputs that hold measured or chosen numbers: statistics, limits, scales of a quantization."""
+
+_QUANTIZED: Mapping[str, tuple[int, ...]] = {
+    "DequantizeLinear": (0,),
+    "QGemm": (3, 6),
+    "QLinearConv": (3, 8),
+    "QLinearMatMul": (0, 3),
+}
+"""Inputs that are trained numbers if they are stored, even as integers of 16 or 32 bits."""
 
 
 def trained_numbers(graph: onnx.GraphProto) -> dict[str, int]:
@@ -42,17 +54,27 @@ def trained_numbers(graph: onnx.GraphProto) -> dict[str, int]:
     was written without its weights, what it does contain is no weight.
     """
     used: set[str] = set()
+    integers: set[str] = set()
     for node in graph.node:
+        integers.update(_dequantized(node))
         skipped = _UNTRAINED.get(node.op_type, frozenset())
         used.update(name for i, name in enumerate(node.input) if i not in skipped)
         used.update(captured(node))
     candidates = [
-        tensor for tensor in graph.initializer if tensor.name in used and tensor.data_type in WEIGHT
+        tensor
+        for tensor in graph.initializer
+        if tensor.name in used and (tensor.data_type in WEIGHT or tensor.name in integers)
     ]
     trained = [tensor for tensor in candidates if _left_out(tensor)]
     if not trained:
         trained = [tensor for tensor in candidates if prod(tensor.dims) > 1]
     return {tensor.name: prod(tensor.dims) for tensor in trained}
+
+
+def _dequantized(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node reads as trained numbers, of whatever type they are: biases have 32 bits."""
+    for i in _QUANTIZED.get(node.op_type, ()):
+        yield from node.input[i : i + 1]
 
 
 def _left_out(tensor: TensorProto) -> bool:
@@ -72,8 +94,13 @@ def constant(proto: TensorProto, folder: Path | None, trained: int = 0) -> Tenso
     """A tensor that the file gives, with its contents if they may decide a shape."""
     shape: Shape = tuple(proto.dims)
     floating = proto.data_type in FLOATING
+    format = format_of(proto.data_type, proto.metadata_props, f"tensor {proto.name}")
     return Tensor(
-        shape=shape, floating=floating, trained=trained, values=_contents(proto, folder, floating)
+        shape=shape,
+        floating=floating,
+        trained=trained,
+        values=_contents(proto, folder, floating),
+        formats=((format, prod(proto.dims)),) if format else (),
     )
 
 

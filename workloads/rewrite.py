@@ -9,7 +9,7 @@ from typing import TypeAlias
 from .graph import FreeNode, Workload
 from .operator import Elementwise, Movement, Operand, Operator, Reduction
 
-__all__ = ["Finder", "Fusion", "Reading", "Surroundings", "fused", "path_of"]
+__all__ = ["Finder", "Fusion", "Reading", "Surroundings", "fused", "fusing", "path_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,17 @@ def fused(
     Names that were numbered, as `Mul_3`, are numbered anew without those that were fused away, so
     that they do not depend on how something else was written out.
     """
-    around = _surroundings(workload, reading or Reading())
+    return fusing(workload, finders, reading or Reading())[0]
+
+
+def fusing(
+    workload: Workload, finders: Sequence[Finder], reading: Reading
+) -> tuple[Workload, Mapping[str, str]]:
+    """What `fused` gives, and the operator that stood where each of its operators stands.
+
+    Where there was a pattern, that is the last of its parts.
+    """
+    around = _surroundings(workload, reading)
     renamed: dict[str, str] = {}
     into: dict[str, str] = {}
     for operator in workload.operators:
@@ -100,19 +110,22 @@ def fused(
         into |= dict.fromkeys(gone, operator.name)
         renamed[operator.name] = _unused(fusion.result.name, {*around.operators, *renamed.values()})
         # Until all are found, the result keeps the last part's name: others refer to it.
-        around.operators[operator.name] = replace(fusion.result, name=operator.name)
+        around.operators[operator.name] = replace(
+            fusion.result, name=operator.name, format=operator.format
+        )
         for operand in fusion.result.operands:
             for source in operand.sources:
                 around.readers[source] -= set(gone)
                 around.readers[source].add(operator.name)
     renamed |= _renumbered(workload, {*into, *renamed})
     left = sorted(around.operators.values(), key=lambda operator: around.order[operator.name])
-    return replace(
+    result = replace(
         workload,
         operators=tuple(_renamed(operator, renamed) for operator in left),
         outputs=tuple(renamed.get(output, output) for output in workload.outputs),
         free=(*workload.free, *_fused_away(workload, into, renamed)),
     )
+    return result, {renamed.get(operator.name, operator.name): operator.name for operator in left}
 
 
 def _surroundings(workload: Workload, reading: Reading) -> Surroundings:

@@ -15,6 +15,8 @@ from .parts import RULES as PARTS
 from .pointwise import MICROSOFT
 from .pointwise import RULES as POINTWISE
 from .products import RULES as PRODUCTS
+from .quantized import MICROSOFT as MICROSOFT_QUANTIZED
+from .quantized import RULES as QUANTIZED
 
 __all__ = ["RULES", "unknown"]
 
@@ -27,8 +29,9 @@ RULES: Mapping[str, Mapping[str, Callable[[Node], Result]]] = {
         **PARTS,
         **POINTWISE,
         **PRODUCTS,
+        **QUANTIZED,
         "Einsum": einsum,
     },
-    "com.microsoft": MICROSOFT,
+    "com.microsoft": {**MICROSOFT, **MICROSOFT_QUANTIZED},
 }
 """By domain and operation."""

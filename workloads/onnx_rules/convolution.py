@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ..extent import Size, ceil_div
 from ..onnx_node import Node, Result, Shape, Tensor, operands
 from ..operator import Convolution
+from .products import rows_by_format
 
 __all__ = ["RULES"]
 
@@ -14,15 +15,6 @@ __all__ = ["RULES"]
 def _convolution(node: Node) -> Result:
     third = node.tensor(2) if node.has(2) else None
     return _convolve(node, node.tensor(0), node.tensor(1), third)
-
-
-def _quantized_convolution(node: Node) -> Result:
-    ninth = node.tensor(8) if node.has(8) else None
-    return _convolve(node, node.tensor(0), node.tensor(3), ninth)
-
-
-def _integer_convolution(node: Node) -> Result:
-    return _convolve(node, node.tensor(0), node.tensor(1), None)
 
 
 def _convolve(node: Node, data: Tensor, weight: Tensor, bias: Tensor | None) -> Result:
@@ -93,6 +85,7 @@ def _convolved(
         out_size=out,
         transposed=transposed,
         bias=bias is not None,
+        weight_formats=rows_by_format(weight, out_channels),
     )
     return Result(outputs=(node.made(*shape),), operator=operator)
 
@@ -127,7 +120,5 @@ def _transposed_convolution(node: Node) -> Result:
 
 RULES: Mapping[str, Callable[[Node], Result]] = {
     "Conv": _convolution,
-    "ConvInteger": _integer_convolution,
-    "QLinearConv": _quantized_convolution,
     "ConvTranspose": _transposed_convolution,
 }

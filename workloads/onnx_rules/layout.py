@@ -6,12 +6,13 @@ accordingly.  Each rule here gives shapes; none gives an operator, except a gath
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import cast
 
 from ..extent import Size, product
+from ..onnx_formats import FORMATS
 from ..onnx_node import Node, Result, Shape, Tensor, free, view
 from ..onnx_types import FLOATING
 
@@ -34,9 +35,11 @@ def _dropout(node: Node) -> Result:
 
 
 def _cast(node: Node) -> Result:
-    floating = node.integer("to", 1) in FLOATING
+    to, data = node.integer("to", 1), node.tensor()
+    formats = ((FORMATS[to], data.elements),) if to in FORMATS else data.formats
     return free(
-        "numbers are converted where they are written", replace(node.tensor(), floating=floating)
+        "numbers are converted where they are written",
+        replace(data, floating=to in FLOATING, formats=formats),
     )
 
 
@@ -148,8 +151,22 @@ def _concat(node: Node) -> Result:
         distinct=None if whole or not active else read,
         sized=any(tensor.sized for tensor in tensors),
         straight=all(tensor.straight for tensor in tensors),
+        formats=_formats(tensors),
     )
     return free(_SIDE_BY_SIDE, result)
+
+
+def _formats(tensors: Sequence[Tensor]) -> tuple[tuple[str, Size], ...]:
+    """How many elements of several tensors have which format; none if weights have one in part."""
+    if not any(tensor.sources for tensor in tensors) and not all(t.formats for t in tensors):
+        return ()
+    total: dict[str, Size] = {}
+    for tensor in tensors:
+        for format, count in tensor.formats:
+            # A part of a tensor still counts the elements of the whole.
+            number = tensor.elements if len(tensor.formats) == 1 else count
+            total[format] = total.get(format, 0) + number
+    return tuple(total.items())
 
 
 def _expand(node: Node) -> Result:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..extent import Size, product
 from ..onnx_node import Node, Result, Tensor, free
-from ..operator import Convolution, Elementwise, MatMul, Normalization, Softmax
+from ..operator import Convolution, Elementwise, MatMul, Normalization, Operator, Softmax
 
 __all__ = ["MICROSOFT", "RULES"]
 
@@ -71,10 +71,7 @@ def _add(node: Node) -> Result:
         else:
             continue
         if fits and (bias.trained or bias.elements == 1) and not maker.bias:
-            amended = replace(maker, bias=True)
-            return Result(
-                outputs=(node.tensor(index),), amended=amended, reason=f"the bias of {maker.name}"
-            )
+            return _merged(node, index, replace(maker, bias=True), f"the bias of {maker.name}")
     return _ADD(node)
 
 
@@ -90,11 +87,14 @@ def _mul(node: Node) -> Result:
 
 
 def _multiplied_in(node: Node, maker: Convolution, index: int = 0, *, bias: bool = False) -> Result:
-    return Result(
-        outputs=(node.tensor(index),),
-        amended=replace(maker, bias=maker.bias or bias),
-        reason=f"multiplied into the weights of {maker.name}, ahead of time",
-    )
+    reason = f"multiplied into the weights of {maker.name}, ahead of time"
+    return _merged(node, index, replace(maker, bias=maker.bias or bias), reason)
+
+
+def _merged(node: Node, index: int, maker: Operator, reason: str) -> Result:
+    """A node that becomes part of the operator before it, whose result was not stored between."""
+    result = replace(node.tensor(index), sources=(maker.name,), formats=())
+    return Result(outputs=(result,), amended=replace(maker, format=None), reason=reason)
 
 
 def _along(tensor: Tensor, size: Size, axis: int) -> bool:
@@ -206,20 +206,13 @@ def _random(node: Node) -> Result:
     return Result(outputs=(node.made(*shape),), operator=operator)
 
 
-def _dynamic_quantize(node: Node) -> Result:
-    result = _unary("dynamicquantizelinear")(node)
-    scale = node.made()
-    return replace(result, outputs=(*result.outputs, scale, scale))
-
-
 _ARITHMETIC = (
     "Sub Div Pow Sum Mean Min Max Mod Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor "
     "Where BitShift BitwiseAnd BitwiseOr BitwiseXor PRelu"
 )
 _UNARY = (
     "Abs Neg Sign Floor Ceil Round Reciprocal Not IsNaN IsInf BitwiseNot Relu LeakyRelu Clip "
-    "ThresholdedRelu HardSigmoid HardSwish Hardmax Shrink Trilu RotaryEmbedding "
-    "QuantizeLinear DequantizeLinear LRN"
+    "ThresholdedRelu HardSigmoid HardSwish Hardmax Shrink Trilu RotaryEmbedding LRN"
 )
 _TRANSCENDENTAL = (
     "Exp Log Sqrt Sin Cos Tan Asin Acos Atan Sinh Cosh Tanh Asinh Acosh Atanh Erf Sigmoid Gelu "
@@ -234,7 +227,6 @@ RULES: Mapping[str, Callable[[Node], Result]] = {
     "Bernoulli": _random,
     "Add": _add,
     "Mul": _mul,
-    "DynamicQuantizeLinear": _dynamic_quantize,
     "Swish": _unary("silu", transcendental=True),
     "Softmax": _softmax,
     "LogSoftmax": _softmax,

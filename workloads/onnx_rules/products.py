@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-from ..extent import Size, product
+from ..extent import Size, known, product
 from ..onnx_node import Node, Result, Shape, Tensor, operands
 from ..operator import Attention, MatMul
 
-__all__ = ["RULES", "contraction"]
+__all__ = ["RULES", "contraction", "rows_by_format"]
 
 
 def contraction(
@@ -59,16 +59,34 @@ def contraction(
         n=n,
         weights=weights,
         bias=bias,
+        weight_formats=rows_by_format(right, n) if weights else (),
     )
     return Result(outputs=(node.made(*shape),), operator=operator, crooked=not left.straight)
 
 
+def rows_by_format(weight: Tensor, rows: Size) -> tuple[tuple[str, int], ...]:
+    """Which number formats the rows of a quantized weight have.
+
+    Rows that are stored side by side have as many as they have elements; where a row itself has
+    several, they are counted as if they were sorted into whole rows.  None if it is not quantized,
+    or not all of it.
+    """
+    if not isinstance(rows, int) or not weight.formats:
+        return ()
+    if len(weight.formats) == 1:
+        return ((weight.formats[0][0], rows),)
+    if sum(count for _, count in weight.formats) != weight.elements:
+        return ()
+    left, found = rows, list[tuple[str, int]]()
+    for format, count in weight.formats[:-1]:
+        found.append((format, min(left, known(2 * rows * count // weight.elements + 1) // 2)))
+        left -= found[-1][1]
+    found.append((weight.formats[-1][0], left))
+    return tuple((format, count) for format, count in found if count)
+
+
 def _matmul(node: Node) -> Result:
     return _product(node, node.tensor(0), node.tensor(1))
-
-
-def _quantized_matmul(node: Node) -> Result:
-    return _product(node, node.tensor(0), node.tensor(3))
 
 
 def _product(node: Node, left: Tensor, right: Tensor) -> Result:
@@ -175,8 +193,6 @@ def _appended(tensor: Tensor, past: Tensor) -> Tensor:
 
 RULES: Mapping[str, Callable[[Node], Result]] = {
     "MatMul": _matmul,
-    "MatMulInteger": _matmul,
-    "QLinearMatMul": _quantized_matmul,
     "Gemm": _gemm,
     "Attention": _attention,
 }

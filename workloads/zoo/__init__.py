@@ -41,6 +41,18 @@ _MODELS: Mapping[str, _Model] = MappingProxyType(
             description="a small ViT with HeatViT token selectors, trained on digits: 64 patches",
             defaults={"kept_1": 40, "kept_2": 9, "kept_3": 5},  # the means of the trace digits16
         ),
+        "quasar-vit-small": _Model(
+            description="12 blocks of width 240, rows of 8 and 4 bits; sizes and bits are assumed",
+            defaults={"batch": 1},
+        ),
+        "quasar-vit-medium": _Model(
+            description="13 blocks of width 288, rows of 8 and 4 bits; sizes and bits are assumed",
+            defaults={"batch": 1},
+        ),
+        "quasar-vit-large": _Model(
+            description="12 blocks of width 384, rows of 8 and 4 bits; sizes and bits are assumed",
+            defaults={"batch": 1},
+        ),
         "sd15-unet": _Model(
             description="the Stable Diffusion 1.5 UNet, one denoising step of a 512 x 512 image",
             defaults={"batch": 1, "height": 64, "width": 64, "text_tokens": 77},

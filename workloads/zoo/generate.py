@@ -16,6 +16,7 @@ from ..extras import require
 from ..onnx_export import save
 from ..onnx_file import load
 from . import torch_unet, torch_vit
+from .quasar import QUASAR_LARGE, QUASAR_MEDIUM, QUASAR_SMALL
 
 GRAPHS = Path(__file__).parent / "graphs"
 """Where the shipped graphs are."""
@@ -24,6 +25,9 @@ EXPORTS: dict[str, Callable[[], onnx.ModelProto]] = {
     "deit-small": lambda: torch_vit.export_vit(torch_vit.DEIT_SMALL),
     "heatvit-deit-small": lambda: torch_vit.export_vit(torch_vit.HEATVIT_DEIT_SMALL),
     "heatvit-digits16": lambda: torch_vit.export_vit(torch_vit.HEATVIT_DIGITS16),
+    "quasar-vit-small": lambda: torch_vit.export_quasar(QUASAR_SMALL),
+    "quasar-vit-medium": lambda: torch_vit.export_quasar(QUASAR_MEDIUM),
+    "quasar-vit-large": lambda: torch_vit.export_quasar(QUASAR_LARGE),
     "sd15-unet": torch_unet.export_unet,
     "sdxl-unet": lambda: torch_unet.export_unet(torch_unet.SDXL_UNET),
 }

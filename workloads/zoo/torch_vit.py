@@ -18,6 +18,8 @@ import onnx
 
 from ..extras import require
 from ..onnx_export import export
+from ..onnx_quantized import quantized_model
+from .quasar import Quasar, bits
 from .torch_selector import selector_class
 
 
@@ -30,7 +32,7 @@ class VitConfig:
     depth: int = 12
     embed: int = 384
     heads: int = 6
-    mlp_ratio: int = 4
+    mlp_ratio: float = 4
     classes: int = 1000
     selectors: tuple[int, ...] = ()
     """The blocks, counted from 1, that a token selector comes before."""
@@ -87,6 +89,14 @@ def export_vit(
     )
 
 
+def export_quasar(point: Quasar) -> onnx.ModelProto:
+    """Exports a point of Quasar-ViT's search space without weights, its bits as conversions."""
+    config = VitConfig(
+        depth=point.depth, embed=point.embed, heads=point.heads, mlp_ratio=point.mlp_ratio
+    )
+    return quantized_model(export_vit(config).SerializeToString(), bits(point))[0]
+
+
 @cache
 def _vit_class() -> type[Any]:
     torch = require("torch", "export")
@@ -130,7 +140,7 @@ def _vit_class() -> type[Any]:
             self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, embed))
             self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + config.patches, embed))
             self.blocks = nn.ModuleList(
-                Block(embed, heads, config.mlp_ratio * embed) for _ in range(config.depth)
+                Block(embed, heads, int(config.mlp_ratio * embed)) for _ in range(config.depth)
             )
             selector = selector_class()
             self.selected = config.selectors
