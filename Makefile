@@ -1,4 +1,4 @@
-.PHONY: help demo test test-all check lint types layers bench figures peers zoo traces clean
+.PHONY: help demo test test-all check lint types layers bench figures peers synth zoo traces clean
 PYTHON ?= python3
 PY := .venv/bin/python
 # What is never used need not be compiled.
@@ -35,6 +35,9 @@ bench: .venv/tested ## speed as ratios and counts
 
 peers: .venv/tested ## Tilewise beside SCALE-Sim and ZigZag, which it installs in ~/.cache/tilewise-peers
 	$(PY) bench/peers.py
+
+synth: .venv/tested ## what the Verilog arrays take on an FPGA, by Yosys, which it installs in ~/.cache/tilewise-synthesis
+	$(PY) bench/synth.py
 
 zoo: .venv/tested ## regenerate the shipped graphs (needs the export extra)
 	$(PY) -m tilewise.workloads.zoo.generate

@@ -18,6 +18,7 @@ from . import __version__
 from .cli_advise import advise
 from .cli_explain import app as explain
 from .cli_figure import figure
+from .cli_fpga import fpga
 from .cli_inputs import (
     UserError,
     bindings,
@@ -208,6 +209,7 @@ app.command()(ragged)
 app.command()(advise)
 app.command()(figure)
 app.command()(quantize)
+app.command()(fpga)
 
 
 @app.command()
@@ -261,9 +263,11 @@ def gemm(
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(metavar="workloads|machines|traces")]) -> None:
+def list_(
+    what: Annotated[str, typer.Argument(metavar="workloads|machines|traces|devices")],
+) -> None:
     """List what comes with Tilewise."""
-    from .arch import load_machine, machine_names
+    from .arch import device_names, load_device, load_machine, machine_names
     from .reports.table import facts
     from .workloads import trace, trace_names, zoo
 
@@ -271,10 +275,11 @@ def list_(what: Annotated[str, typer.Argument(metavar="workloads|machines|traces
         "workloads": lambda: [(name, zoo.describe(name)) for name in zoo.names()],
         "machines": lambda: [(name, load_machine(name).description) for name in machine_names()],
         "traces": lambda: [(name, trace(name).describe()) for name in trace_names()],
+        "devices": lambda: [(name, load_device(name).description) for name in device_names()],
     }
     if what not in entries:
         raise UserError(
-            f"list {what}: wanted workloads, machines or traces{nearest(what, entries)}"
+            f"list {what}: wanted workloads, machines, traces or devices{nearest(what, entries)}"
         )
     _console().print(facts(what, entries[what]()))
 

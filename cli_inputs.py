@@ -39,6 +39,7 @@ class UserError(Exception):
 def message(error: Exception) -> str | None:
     """What to tell the user about `error`, in one line; None if it is a mistake of ours."""
     from .arch import FormatError, MachineError
+    from .arch.fpga import FpgaError
     from .reports.files import OutputError
     from .sim.errors import MappingError
     from .sim.policies import PolicyError
@@ -55,6 +56,7 @@ def message(error: Exception) -> str | None:
     ours = (
         BindingError,
         FormatError,
+        FpgaError,
         MachineError,
         MappingError,
         OnnxError,

@@ -1,12 +1,21 @@
 """What work is computed on: arrays, memories, vector units, GPUs and their energy."""
 
+from . import fpga
 from .accelerator import Accelerator, Host
 from .array import OVERLAPS, ComputeArray, Dataflow, Overlap, Split, SystolicArray, UnrolledArray
+from .device import Device
 from .document import MachineError
 from .energy import EnergyTable, PerDram, SramPoint
 from .formats import FORMATS, Format, FormatError, PerFormat, PerProduct, bits, holds
 from .gpu import Gpu, GpuEnergy, GpuMemory
-from .load import energy_table, load_machine, machine_names, sources
+from .load import (
+    device_names,
+    energy_table,
+    load_device,
+    load_machine,
+    machine_names,
+    sources,
+)
 from .memory import Buffers, Dram, DramKind
 from .vector import VECTOR_FUNCTIONS, VectorFunction, VectorUnit
 
@@ -18,6 +27,7 @@ __all__ = [
     "Buffers",
     "ComputeArray",
     "Dataflow",
+    "Device",
     "Dram",
     "DramKind",
     "EnergyTable",
@@ -39,8 +49,11 @@ __all__ = [
     "VectorFunction",
     "VectorUnit",
     "bits",
+    "device_names",
     "energy_table",
+    "fpga",
     "holds",
+    "load_device",
     "load_machine",
     "machine_names",
     "sources",

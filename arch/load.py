@@ -1,4 +1,4 @@
-"""From a YAML file to a machine: by name or path, checked, with errors that say what to do."""
+"""From a YAML file to a machine or a device: by name or path, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from . import packing
 from .accelerator import Accelerator
 from .array import ComputeArray, SystolicArray, UnrolledArray
+from .device import Device
 from .document import Document, Key, MachineError, read_document
 from .energy import EnergyTable
 from .explain import explain, got
@@ -21,6 +22,7 @@ from .value import Value
 
 _MACHINES: Final = Path(__file__).resolve().parent / "machines"
 _ENERGY_TABLES: Final = Path(__file__).resolve().parent / "energy_tables"
+_DEVICES: Final = Path(__file__).resolve().parent / "devices"
 _KINDS: Final[dict[str, type[Accelerator | Gpu]]] = {"accelerator": Accelerator, "gpu": Gpu}
 _ARRAYS: Final[dict[str, type[ComputeArray]]] = {
     "systolic": SystolicArray,
@@ -81,6 +83,24 @@ def energy_table(name_or_path: str | Path, node_nm: float | None = None) -> Ener
     """
     table = _table(read_document(_find(name_or_path, _ENERGY_TABLES, "energy table")))
     return table if node_nm is None else derived(table, Derivation(node_nm=node_nm), _rule())
+
+
+def device_names() -> tuple[str, ...]:
+    """Return the names of the FPGAs that come with Tilewise, sorted."""
+    return _names(_DEVICES)
+
+
+def load_device(name_or_path: str | Path) -> Device:
+    """Return the FPGA of this name, or the one described by a YAML file.
+
+    >>> load_device("zcu102").resources.dsp
+    2520
+
+    Raises:
+        MachineError: as `load_machine`.
+    """
+    document = read_document(_find(name_or_path, _DEVICES, "device"))
+    return _build(Device, document.values, document)
 
 
 def sources(name_or_path: str | Path) -> dict[str, str]:

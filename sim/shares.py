@@ -143,5 +143,6 @@ def abreast(
         idle=cycles * array.pes - busy * one.pes,
         input_reads=sum(work.input_reads * arrays for work, arrays in works),
         weight_reads=sum(weight_reads),
-        sum_accesses=sum(work.sum_accesses * arrays for work, arrays in works),
+        sum_reads=sum(work.sum_reads * arrays for work, arrays in works),
+        sum_writes=sum(work.sum_writes * arrays for work, arrays in works),
     )

@@ -433,7 +433,10 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ((*RUN, "--jsn", "x"), r"No such option: --jsn.*--json"),
     (("run",), r"Missing argument"),
     (("demo", "more"), r"unexpected extra argument"),
-    (("list", "machine"), r"wanted workloads, machines or traces; did you mean machines\?"),
+    (
+        ("list", "machine"),
+        r"wanted workloads, machines, traces or devices; did you mean machines\?",
+    ),
     # token traces and policies
     ((*RAGGED, "--tokens", "dinov2"), r"dinov2-crops"),
     ((*RAGGED, "--tokens", "missing.csv"), r"missing\.csv"),
