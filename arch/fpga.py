@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import chain
 from typing import Final
 
 from .accelerator import Accelerator
@@ -174,8 +175,8 @@ def resources(
     _check("mac", mac, MACS)
     if selector is not None:
         _check("selector", selector, SELECTORS)
-    format = format or max(machine.array.macs_per_pe_cycle.names, key=bits)
-    machine.array.macs_per_pe_cycle.get(format)
+    format = format or max(chain.from_iterable(machine.array.macs_per_pe_cycle.pairs), key=bits)
+    machine.array.macs_per_pe_cycle.most(format, format)
     if format not in _INTEGERS:
         raise FpgaError(
             f"{machine.name}: wanted a PE for {' or '.join(_INTEGERS)}, the widest format is "
@@ -219,7 +220,7 @@ def _array(machine: Accelerator, format: str, mac: Mac, macs_per_dsp: Fraction |
     design = _design(machine, format, mac)
     cells = estimate(design)
     count = array.count if isinstance(array, SystolicArray) else 1
-    slices = slices_per_pe(bits(format), array.macs_per_pe_cycle.get(format), macs_per_dsp)
+    slices = slices_per_pe(bits(format), array.macs_per_pe_cycle.most(format, format), macs_per_dsp)
     return Component(
         name="array", dsp=0 if mac == "lut" else slices * array.pes, lut=count * cells["lut"],
         ff=count * cells["ff"], basis="fitted", note=f"{array.pes:,} PEs, {design.kind}",

@@ -24,6 +24,7 @@ from tilewise.arch import (
     FormatError,
     Gpu,
     PerFormat,
+    PerProduct,
     SystolicArray,
     UnrolledArray,
     VectorUnit,
@@ -93,9 +94,9 @@ def test_every_vector_function_has_a_cost_and_no_other_name_has() -> None:
 
 
 def test_formats_have_bits_and_an_unknown_one_is_refused() -> None:
-    assert [arch.bits(name) for name in FORMATS] == [4, 8, 8, 16, 16, 32, 32]
-    with pytest.raises(FormatError, match=r"wanted one of int4, .*fp32, got 'int16'"):
-        arch.bits("int16")
+    assert [arch.bits(name) for name in FORMATS] == [2, 3, 4, 5, 6, 7, 8, 16, 4, 8, 16, 16, 32, 32]
+    with pytest.raises(FormatError, match=r"wanted one of int2, .*fp32, got 'int1'"):
+        arch.bits("int1")
 
 
 @pytest.mark.parametrize("name", ["fp8", "get", "nothing"])
@@ -122,7 +123,7 @@ def test_an_array_takes_the_overlaps_of_its_dataflow_and_no_other(dataflow: arch
 
 
 def test_an_unrolled_array_counts_its_multipliers_and_the_operands_of_a_word() -> None:
-    rates = PerFormat(int8=Fraction(1), int4=Fraction(2))
+    rates = PerProduct(int8=Fraction(1), int4=Fraction(2))
     array = unrolled(word_bits=100, macs_per_pe_cycle=rates)
     assert (array.pes, array.macs_per_cycle("int4")) == (30, Fraction(60))
     assert [array.per_word(bits) for bits in (4, 8, 16)] == [25, 12, 6]
@@ -135,11 +136,11 @@ def test_a_word_holds_an_operand_of_every_format() -> None:
     with pytest.raises(ValidationError, match=r"word_bits: wanted at least 8, .* got 7"):
         unrolled(word_bits=7)
     with pytest.raises(ValidationError, match="macs_per_pe_cycle: wanted at least one format"):
-        unrolled(macs_per_pe_cycle=PerFormat())
+        unrolled(macs_per_pe_cycle=PerProduct())
 
 
 def test_an_array_counts_its_pes_and_macs() -> None:
-    rates = PerFormat(int8=Fraction(1), int4=Fraction(7, 4))
+    rates = PerProduct(int8=Fraction(1), int4=Fraction(7, 4))
     array = SystolicArray(rows=3, cols=5, count=2, macs_per_pe_cycle=rates)
     assert (array.pes, array.macs_per_cycle("int4")) == (30, Fraction(105, 2))
 
@@ -178,7 +179,7 @@ def test_bandwidth_per_cycle_is_exact() -> None:
 
 
 def test_replace_checks_the_whole_again() -> None:
-    with pytest.raises(ValidationError, match="default_format: wanted one the array computes in"):
+    with pytest.raises(ValidationError, match="default_format: wanted one of int8"):
         accelerator("tpu-v1").replace(default_format="fp16")
     with pytest.raises(ValidationError, match="colour"):
         accelerator("tpu-v1").replace(colour="red")
@@ -209,9 +210,18 @@ def test_sram_energy_between_two_points_is_their_geometric_mean_halfway() -> Non
 def test_horowitz_energies_are_those_of_the_figure() -> None:
     """M. Horowitz, ISSCC 2014, figure 1.1.9: int8 multiply 0.2, int32 add 0.1 pJ."""
     table = energy_table("horowitz-45nm")
-    assert table.mac_j("int8") == pytest.approx(0.3e-12)
-    assert table.mac_j("fp32") == pytest.approx((3.7 + 0.9) * 1e-12)
+    assert table.mac_j("int8", "int8") == pytest.approx(0.3e-12)
+    assert table.mac_j("fp32", "fp32") == pytest.approx((3.7 + 0.9) * 1e-12)
     assert table.dram_j_per_byte("ddr4") * 8 == pytest.approx(1300e-12, rel=0.01)
+
+
+def test_a_table_prices_every_product_of_the_array() -> None:
+    machine = load_machine("edge-32x32")
+    assert isinstance(machine, Accelerator)
+    with pytest.raises(
+        ValidationError, match="wanted a table with mac_pj for fp16, got 'cacti-28nm'"
+    ):
+        machine.replace(energy=energy_table("cacti-28nm"))
 
 
 def test_sram_points_must_rise() -> None:

@@ -16,7 +16,7 @@ from tilewise.sim import attention, gemm, tiling
 from tilewise.sim.attention import Heads
 from tilewise.sim.energy import Actions, actions, kernel_energy
 from tilewise.sim.errors import MappingError
-from tilewise.sim.formats import Formats
+from tilewise.sim.formats import Formats, Widths
 from tilewise.sim.gemm import Gemm, GemmMapping, Shape
 from tilewise.sim.program import KernelProgram
 from tilewise.sim.result import Result
@@ -32,7 +32,7 @@ def product(m: int, k: int, n: int, *, tile_k: int = 0, stores: bool = True) -> 
     """`(m, k) @ (k, n)` in int8 on `edge-32x32`, in one tile or with its sum cut."""
     one = Gemm(
         shape=Shape(groups=1, repeats=1, m=m, k=k, n=n),
-        bits=8,
+        bits=Widths(8, 8, 8),
         stores=stores,
         input_room=EDGE.buffers.input_bytes,
         vector_cost=Fraction(1),
@@ -100,7 +100,7 @@ def test_probabilities_are_read_where_their_scores_were() -> None:
         keys=6,
         head_dim=8,
         value_dim=8,
-        bits=8,
+        bits=Widths(8, 8, 8),
         input_room=EDGE.buffers.input_bytes,
         softmax_cost=Fraction(4),
         vector_cost=Fraction(1),

@@ -126,12 +126,14 @@ def test_tiles_partition_the_work_of_a_product(data: st.DataObject) -> None:
     assert sums.macs == sums.useful == outputs * shape.k
     if product.leaving == 1:
         assert sums.outputs == outputs
-        assert sums.store_bytes == outputs * product.stores
+        assert 8 * sums.store_bytes >= outputs * product.bits.out * product.stores
     weights = shape.groups * (shape.k + product.bias) * shape.n
-    assert sums.weight_bytes >= weights * product.loads_weight + product.once_trained
+    weight_bits = weights * product.bits.right * product.loads_weight
+    assert 8 * (sums.weight_bytes - product.once_trained_bytes) >= weight_bits
     leaving = outputs * product.leaving
-    compulsory = copies * shape.m * shape.k * product.loads_input
-    assert sums.input_bytes >= compulsory + product.extra * leaving + product.once
+    compulsory = copies * shape.m * shape.k * product.bits.left * product.loads_input
+    beside = sum(product.extra) * leaving
+    assert 8 * (sums.input_bytes - product.once_bytes) >= compulsory + beside
     assert sums.streamed + sums.throttled + sums.idle <= sums.array_cycles * machine.array.pes
 
 

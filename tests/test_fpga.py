@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilewise.arch import Accelerator, FormatError, MachineError, PerFormat, fpga, load_machine
+from tilewise.arch import Accelerator, FormatError, MachineError, PerProduct, fpga, load_machine
 from tilewise.arch.block_ram import PORT_SHAPES, bram18s, urams
 from tilewise.arch.component import RESOURCES, Component, memory, total
 from tilewise.arch.document import read_document
@@ -172,7 +172,7 @@ def test_buffers_are_as_wide_as_the_array_needs() -> None:
 def test_packed_macs_share_a_slice_and_widen_what_streams() -> None:
     machine = accelerator("zcu102-systolic")
     twice = machine.replace(
-        array=machine.array.replace(macs_per_pe_cycle=PerFormat(int8=Fraction(2)))
+        array=machine.array.replace(macs_per_pe_cycle=PerProduct(int8=Fraction(2)))
     )
     found = fpga.resources(twice)
     assert part(found, "array").dsp == 2304

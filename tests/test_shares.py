@@ -183,7 +183,8 @@ def test_with_ideal_memory_one_more_array_is_never_slower(
 def test_tiles_partition_the_work_of_attention_of_any_sizes(data: st.DataObject) -> None:
     array = data.draw(systolic_arrays()).replace(split=data.draw(st.sampled_from(SPLITS[1:])))
     machine = data.draw(machines_with(array))
-    heads = data.draw(attentions(machine))
+    heads = replace(data.draw(attentions(machine)), bits=Widths(8, 8, 8))
+    heads = replace(heads, extra=(8,) * len(heads.extra))
     try:
         mapping = attention.choose(heads, machine, RATE)
     except MappingError:
@@ -194,8 +195,9 @@ def test_tiles_partition_the_work_of_attention_of_any_sizes(data: st.DataObject)
     assert sums.macs == scores_of(lanes) * (heads.head_dim + heads.value_dim)
     assert sums.outputs == rows_of(lanes) * heads.value_dim
     assert sums.store_bytes == sums.outputs * heads.stores
-    passing = scores_of(lanes) * heads.loads_mask + heads.extra * sums.outputs + heads.once
-    assert sums.input_bytes == rows_of(lanes) * heads.head_dim * heads.loads_input + passing
+    passing = scores_of(lanes) * heads.loads_mask + len(heads.extra) * sums.outputs
+    queries = rows_of(lanes) * heads.head_dim * heads.loads_input
+    assert sums.input_bytes == queries + passing + heads.once_bytes
     assert sums.weight_bytes >= heads.head_bytes(lanes)
 
 
@@ -207,7 +209,7 @@ def test_the_mapping_knows_what_is_loaded_and_stored(data: st.DataObject) -> Non
     shape = replace(product.shape, groups=1, repeats=1)
     if shape.dealt is not None:
         shape = replace(shape, m=sum(shape.dealt.shares), dealt=Dealt("m", shape.dealt.shares))
-    product = replace(product, shape=shape)
+    product = replace(product, shape=shape, bits=Widths(8, 8, 8))
     every = tiling.candidates_of(product, machine)
     fitting = every.at(tiling.fits(product, machine, every))
     estimate = tiling.estimate_of(product, machine, RATE, fitting)
@@ -300,6 +302,6 @@ def test_the_sum_of_sections_is_the_whole_with_several_arrays(split: Split) -> N
     cut = Sections(in_format(model, "int8"), ("kept_1", "kept_2"), {}, machine, made, largest)
     for rows in ([(49, 20), (30, 30), (12, 5), (12, 1)], [(9, 9), (40, 2), (41, 40), (9, 3)]):
         part = cut.run(rows)
-        whole = execute(side_by_side([image(row) for row in rows]), machine, made)
+        whole = execute(side_by_side([image(row) for row in rows]), machine, "int8", made)
         assert part.cycles == whole.spans.cycles
         assert part.steps == by_step(whole.operators)
