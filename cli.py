@@ -38,6 +38,7 @@ from .cli_options import (
     Array,
     Batch,
     Bind,
+    Bits,
     Dataflow,
     Format,
     Html,
@@ -53,6 +54,7 @@ from .cli_options import (
 )
 from .cli_quantize import quantize
 from .cli_ragged import ragged
+from .cli_workloads import with_bits
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -142,6 +144,7 @@ def run(
     on: On,
     prune: Prune = None,
     keep: Keep = None,
+    bits: Bits = None,
     bind: Bind = None,
     batch: Batch = 1,
     format: Format = None,
@@ -160,9 +163,14 @@ def run(
     from .reports.outputs import Outputs
     from .reports.table import result_view
 
-    outputs = Outputs(json=json, html=html, trace=trace, inputs=input_files(workload, on))
+    outputs = Outputs(
+        json=json,
+        html=html,
+        trace=trace,
+        inputs=input_files(workload, on, bits),
+    )
     given = bindings(bind or [])
-    model = pruned_workload(workload, prune, keep)
+    model = with_bits(pruned_workload(workload, prune, keep), bits)
     (result,) = _simulated([(model, on)], given, batch, format)
     chosen = _chosen(given, batch)
     width = outputs.console.width
@@ -177,6 +185,7 @@ def compare(
     on: On,
     prune: Prune = None,
     keep: Keep = None,
+    bits: Bits = None,
     bind: Bind = None,
     batch: Batch = 1,
     format: Format = None,
@@ -191,9 +200,9 @@ def compare(
     from .reports.compare import compare
     from .reports.outputs import Outputs
 
-    outputs = Outputs(json=json, html=html, trace=trace, inputs=input_files(a, b, on))
+    outputs = Outputs(json=json, html=html, trace=trace, inputs=input_files(a, b, on, bits))
     given = bindings(bind or [])
-    base, other = find_workload(a), pruned_workload(b, prune, keep)
+    base, other = find_workload(a), with_bits(pruned_workload(b, prune, keep), bits)
     results = _simulated([(base, on), (other, on)], given, batch, format)
     comparison = compare(*results)
     _print_comparisons(outputs.console, [comparison], _chosen(given, batch))

@@ -161,7 +161,7 @@ def refuse_unbound_batch(workload: Workload, given: Mapping[str, int], batch: in
     raise UserError(f"{missing}instead of --batch {batch}, --bind {first}={batch}")
 
 
-def input_files(*names: str) -> list[Path]:
+def input_files(*names: str | None) -> list[Path]:
     """Which of the workloads and machines a command names are files of the user.
 
     >>> [path.name for path in input_files("deit-small", "vit.onnx", "./mine.yaml")]
@@ -174,6 +174,7 @@ def input_files(*names: str) -> list[Path]:
     return [
         Path(name)
         for name in names
+        if name is not None
         if is_path(name) or (name not in shipped and Path(name).exists())
     ]
 

@@ -12,6 +12,7 @@ __all__ = [
     "Array",
     "Batch",
     "Bind",
+    "Bits",
     "Dataflow",
     "Format",
     "Html",
@@ -65,6 +66,15 @@ Keep = Annotated[
 Format = Annotated[
     str | None,
     typer.Option("--format", metavar="NAME", help="int8, fp16...; the machine's by default."),
+]
+Bits = Annotated[
+    str | None,
+    typer.Option(
+        "--bits",
+        metavar="RULES",
+        help="Bits of weights and activations: W4A8 for every layer, or a YAML file of rules. The "
+        "second workload's, if two are compared.",
+    ),
 ]
 Json = Annotated[
     str | None,

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from .cli_inputs import bindings, input_files, pruned_workload
-from .cli_options import WORKLOAD, Bind, Format, Json, Keep, On, Prune, Tokens
-from .cli_workloads import sized_workload
+from .cli_options import WORKLOAD, Bind, Bits, Format, Json, Keep, On, Prune, Tokens
+from .cli_workloads import sized_workload, with_bits
 
 __all__ = ["ragged"]
 
@@ -69,6 +69,7 @@ def ragged(
     ] = None,
     prune: Prune = None,
     keep: Keep = None,
+    bits: Bits = None,
     bind: Bind = None,
     format: Format = None,
     json: Json = None,
@@ -88,14 +89,16 @@ def ragged(
     from .workloads import trace
     from .workloads.unpruned import patches_of
 
-    outputs = Outputs(json=json, inputs=input_files(workload, on, tokens))
+    outputs = Outputs(json=json, inputs=input_files(workload, on, tokens, bits))
     chosen = None if policies is None else tuple(policy(n) for n in policies.split(","))
     rule = named(order)
     model, machine = pruned_workload(workload, prune, keep), load_machine(on)
+    model = with_bits(model, bits)
     given = bindings(bind or [])
     found = trace(tokens, patches_of(model, given) if model.dynamic else None)
     if found.over:
-        model, fitted = sized_workload(workload, model, prune, found.over), found
+        model = with_bits(sized_workload(workload, model, prune, found.over), bits)
+        fitted = found
     else:
         fitted = found.fitted(patches_of(model, given))
     with steps(len(chosen or POLICIES), outputs.console) as step:

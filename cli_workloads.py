@@ -12,7 +12,7 @@ from .cli_inputs import UserError, is_path, nearest
 if TYPE_CHECKING:
     from .workloads import Workload
 
-__all__ = ["merged_workload", "sized_workload"]
+__all__ = ["merged_workload", "sized_workload", "with_bits"]
 
 
 def merged_workload(name: str, modules: str, keep: str | None) -> Workload:
@@ -40,6 +40,17 @@ def merged_workload(name: str, modules: str, keep: str | None) -> Workload:
             )
     source = Path(name) if is_path(name) else name
     return merged(source, float(keep), cast("list[Kind]", within))
+
+
+def with_bits(model: Workload, bits: str | None) -> Workload:
+    """The model with the bits that rules say, if there are any.
+
+    Raises:
+        QuantizationError: The rules are none, or not for this model.
+    """
+    from .workloads import bit_rules, quantized
+
+    return model if bits is None else quantized(model, bit_rules(bits))
 
 
 def sized_workload(

@@ -105,7 +105,8 @@ def run_line(result: Result) -> str:
     """Format, batch and what identifies the run."""
     seed = "" if result.seed is None else f", seed {result.seed}"
     return (
-        f"{result.format}, batch {result.batch}{seed}, config {result.config_hash[:12]}, "
+        f"{result.bits or result.format}, batch {result.batch}{seed}, "
+        f"config {result.config_hash[:12]}, "
         f"tilewise {result.version}"
     )
 

@@ -117,7 +117,7 @@ def port_cycles(
         return held + (copies == 1) * (alone.cycles - alone.store - held)
     along_rows, along_cols, stream = axes(array.dataflow, m, k, n)
     blocks = -(-(copies * ceil_div(along_cols, array.cols)) // array.count)
-    words = _slowed(stream_cycles(stream, rate), demand)
+    words = stream_cycles(stream, rate / max(demand, Fraction(1)))
     return blocks * ceil_div(along_rows, array.rows) * fold_interval(array, words)
 
 
@@ -163,7 +163,7 @@ def array_work(
         return _unrolled_work(array, loops, copies, m, k, n, rate, adds)
     along_rows, along_cols, stream = axes(array.dataflow, m, k, n)
     words = stream_cycles(stream, rate)
-    slowed = _slowed(words, demand)
+    slowed = stream_cycles(stream, rate / max(demand, Fraction(1)))
     interval = fold_interval(array, slowed)
     per_block = ceil_div(along_rows, array.rows)
     blocks_each = ceil_div(along_cols, array.cols)
@@ -231,12 +231,6 @@ def _unrolled_work(
         sum_reads=sums * (loops.steps - 1 + adds),
         sum_writes=sums * loops.steps,
     )
-
-
-def _slowed(words: Any, demand: Fraction) -> Any:
-    if demand <= 1:
-        return words
-    return -(-words * demand.numerator // demand.denominator)
 
 
 def whole(value: Fraction) -> Fraction | int:

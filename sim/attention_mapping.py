@@ -70,15 +70,15 @@ class Heads:
 
     def query_bytes(self, rows: int) -> int:
         """Bytes of so many queries, if they must be loaded."""
-        return in_bytes(rows * self.head_dim, self.bits.left) * self.loads_input
+        return int(in_bytes(rows * self.head_dim, self.bits.left)) * self.loads_input
 
     def mask_bytes(self, scores: int) -> int:
         """Bytes of the mask for so many scores, if it must be loaded."""
-        return in_bytes(scores, self.mask_bits) * self.loads_mask
+        return int(in_bytes(scores, self.mask_bits)) * self.loads_mask
 
     def stored_bytes(self, results: int) -> int:
         """Bytes of so many elements of the output, if they leave."""
-        return in_bytes(results, self.bits.out) * self.stores
+        return int(in_bytes(results, self.bits.out)) * self.stores
 
     def extra_bytes(self, results: int) -> int:
         """Bytes that the epilogue loads beside so many elements of the output."""

@@ -88,5 +88,8 @@ def parameter_bits(operator: Operator) -> int:
 
 
 def parameter_size_bits(operator: Operator) -> int:
-    """What the trained numbers of such an operator take, in bits; 0 if it has none."""
-    return operator.parameters * parameter_bits(operator) if operator.parameters else 0
+    """What the trained numbers of an operator take, in bits; 0 if it has none."""
+    rows = sum(count for _, count in operator.weight_formats)
+    if not rows:
+        return operator.parameters * parameter_bits(operator) if operator.parameters else 0
+    return operator.parameters // rows * sum(n * bits(name) for name, n in operator.weight_formats)

@@ -132,7 +132,7 @@ class Lowering:
         def once_bytes(operands: Sequence[tuple[int, int]]) -> int:
             """All that is kept, rounded up once."""
             kept = (size * each for size, each in operands if not passes(size, each))
-            return in_bytes(sum(kept), 1)
+            return int(in_bytes(sum(kept), 1))
 
         return _Behind(
             passing=tuple(each for size, each in (*loaded, *trained) if passes(size, each)),

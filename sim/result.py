@@ -65,7 +65,8 @@ class Result:
     Attributes:
         version: Of Tilewise.
         workload, machine: Their names.
-        format: Number format of the operands.
+        format: Number format of what has none of its own.
+        bits: Formats of the workload's own, by share of weights and of MACs; empty if it has none.
         batch: Images of the run.
         bindings: Value of every symbol.
         config_hash: SHA-256 of everything that the numbers depend on.
@@ -82,6 +83,7 @@ class Result:
     workload: str
     machine: str
     format: str
+    bits: str = ""
     batch: int
     bindings: Mapping[str, int]
     config_hash: str
@@ -196,6 +198,7 @@ class Result:
             "workload": self.workload,
             "machine": self.machine,
             "format": self.format,
+            "bits": self.bits,
             "batch": self.batch,
             "bindings": dict(self.bindings),
             "config_hash": self.config_hash,

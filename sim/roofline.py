@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..arch import Gpu
-from ..arch.formats import FormatError, bits
+from ..arch.formats import FormatError, bits, holds
 from ..workloads.extent import known, product
 from ..workloads.graph import Workload
 from ..workloads.operator import (
@@ -30,7 +30,9 @@ from ..workloads.operator import (
     Softmax,
     TokenSelection,
 )
+from ..workloads.quantization import in_format
 from .errors import MappingError
+from .formats import format_of, formats_of, parameter_size_bits, size_bits
 from .fusion import Kernel, fuse
 from .losses import Losses
 from .result import KernelResult
@@ -69,19 +71,30 @@ class KernelTime:
         return max(self.math_s, self.vector_s, self.memory_s) + self.launch_s + self.sync_s
 
 
-def kernel_time(kernel: Kernel, gpu: Gpu, format: str) -> KernelTime:
-    """The roofline of one kernel.
+def computed_in(kernel: Kernel, gpu: Gpu) -> str:
+    """The format in which a GPU multiplies: the fastest that holds both operands.
 
     Raises:
-        FormatError: The GPU has no peak for `format`.
+        FormatError: There is none.
     """
+    formats = formats_of(kernel.lead, kernel.tail)
+    names = gpu.peak_flops.names
+    fit = [n for n in names if holds(n, formats.weights) and holds(n, formats.activations)]
+    if not fit:
+        wanted = max(formats.weights, formats.activations, key=bits)
+        raise FormatError(f"wanted one of {', '.join(names)}, got {wanted!r}")
+    return max(fit, key=gpu.flops_per_s)
+
+
+def kernel_time(kernel: Kernel, gpu: Gpu, format: str) -> KernelTime:
+    """The roofline of one kernel that is computed in `format`."""
     lead = kernel.lead
     macs = known(lead.macs)
-    elements = sum(known(o.elements) for o in (*lead.operands, *kernel.extra))
-    elements += known(kernel.tail.elements)
+    moved_bits = sum(size_bits(operand) for operand in (*lead.operands, *kernel.extra))
+    moved_bits += known(kernel.tail.elements) * bits(format_of(kernel.tail))
     if not isinstance(lead, Movement):  # of a table, only the rows that are gathered are read
-        elements += sum(operator.parameters for operator in kernel.operators)
-    dram_bytes = math.ceil(elements * bits(format) / 8)
+        moved_bits += sum(parameter_size_bits(operator) for operator in kernel.operators)
+    dram_bytes = -(-moved_bits // 8)
     waits = isinstance(lead, TokenSelection) and lead.data_dependent
     return KernelTime(
         math_s=2 * macs / gpu.flops_per_s(format),
@@ -125,13 +138,8 @@ def run_kernels(
     Raises:
         MappingError: The GPU has no peak for `format`; the text names those it has.
     """
-    if format not in gpu.peak_flops:
-        try:
-            gpu.flops_per_s(format)
-        except FormatError as error:
-            raise MappingError(f"{gpu.name}: format: {error}") from None
     operators: list[Operator] = []
-    for operator in workload.operators:
+    for operator in in_format(workload, format).operators:
         split = isinstance(operator, Attention) and not gpu.fused_attention
         operators.extend(
             unfused_attention(operator) if split and isinstance(operator, Attention) else [operator]
@@ -142,7 +150,11 @@ def run_kernels(
     for index, kernel in enumerate(fuse(tuple(operators), workload.outputs)):
         if not known(kernel.tail.elements) and not known(kernel.lead.macs):
             continue
-        time = kernel_time(kernel, gpu, format)
+        try:
+            computed = computed_in(kernel, gpu)
+        except FormatError as error:
+            raise MappingError(f"{gpu.name}: format: {error}") from None
+        time = kernel_time(kernel, gpu, computed)
         start = now
         launched = start + _cycles(time.launch_s, gpu)
         worked = launched + max(1, _cycles(time.total_s - time.launch_s - time.sync_s, gpu))
@@ -158,7 +170,7 @@ def run_kernels(
             seconds=(now - start) / gpu.clock_hz,
             flops=2 * macs,
             dram_bytes=time.dram_bytes,
-            format=format,
+            format=computed,
         )
         found.append(
             KernelResult(
@@ -189,19 +201,24 @@ def unfused_attention(operator: Attention) -> list[Operator]:
     elements = product(shape)
     scores, weights = f"{operator.name}/scores", f"{operator.name}/softmax"
     query, key, value, *rest = operator.operands
+
+    def between(source: str) -> Operand:
+        return Operand(sources=(source,), elements=elements, format=query.format)
+
     return [
         MatMul(
             name=scores, operands=(query, key, *rest), shape=shape, selector=operator.selector,
+            format=query.format,
             copies=operator.copies, m=operator.queries, k=operator.head_dim, n=operator.keys,
             weights=0,
         ),
         Softmax(
-            name=weights, operands=(Operand(sources=(scores,), elements=elements),), shape=shape,
+            name=weights, operands=(between(scores),), shape=shape, format=query.format,
             selector=operator.selector, rows=operator.copies * operator.queries,
             row_length=operator.keys,
         ),
         MatMul(
-            name=operator.name, operands=(Operand(sources=(weights,), elements=elements), value),
+            name=operator.name, operands=(between(weights), value), format=operator.format,
             shape=operator.shape, selector=operator.selector, copies=operator.copies,
             m=operator.queries, k=operator.keys, n=operator.value_dim, weights=0,
         ),

@@ -12,6 +12,7 @@ from ..arch import Accelerator, Gpu
 from ..workloads.batching import repeated
 from ..workloads.extent import known
 from ..workloads.graph import BindingError, Workload
+from ..workloads.quantization import formats_used
 from .energy import kernel_energy
 from .engine import run
 from .losses import account, window_ends
@@ -71,6 +72,7 @@ def simulate(
         workload=workload.name,
         machine=machine.name,
         format=format,
+        bits=formats_used(bound),
         batch=known(bound.images),
         bindings=bindings,
         config_hash=hashlib.sha256(identity.encode()).hexdigest(),

@@ -110,7 +110,10 @@ def precision(given: object) -> Precision:
     if len(parts) < 2:
         raise QuantizationError(f"bits: wanted weights and activations, got {', '.join(parts)}")
     weights = parts["weights"]
-    mix: Mapping[Any, Any] = weights if isinstance(weights, Mapping) else {weights: 1}
+    if isinstance(weights, Mapping):
+        mix: Mapping[Any, Any] = weights  # pyright: ignore[reportUnknownVariableType]
+    else:
+        mix = {_whole("weights", weights): 1}
     shares = [(_whole("weights", bits), _share(share)) for bits, share in mix.items()]
     return Precision(
         weights=tuple(sorted(shares, reverse=True)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -11,11 +12,12 @@ from typing import Any
 
 import yaml
 
+from .extent import known
 from .graph import Workload
 from .operator import Attention, Convolution, MatMul, Operand, Operator
 from .precision import Precision, QuantizationError, precision
 
-__all__ = ["BitRules", "bit_rules", "in_format", "quantized"]
+__all__ = ["BitRules", "bit_rules", "formats_used", "in_format", "quantized"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,27 +57,33 @@ def bit_rules(given: str | Path) -> BitRules:
     if not isinstance(given, Path) and not text.endswith((".yaml", ".yml")):
         return BitRules(default=precision(text), where=text)
     try:
-        found: Any = yaml.safe_load(Path(given).read_text(encoding="utf-8"))
+        found: object = yaml.safe_load(Path(given).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise QuantizationError(f"{text}: wanted a YAML file of bits, got {reason}") from None
     except yaml.YAMLError as error:
-        raise QuantizationError(
-            f"{text}: wanted YAML, got {' '.join(str(error).split())}"
-        ) from None
-    if not isinstance(found, dict) or not found or set(found) - {"default", "layers"}:
-        raise QuantizationError(f"{text}: wanted default, layers or both, got {_keys(found)}")
-    layers: Any = found.get("layers") or {}
-    if not isinstance(layers, dict):
-        raise QuantizationError(f"{text}: layers: wanted patterns and their bits, got {layers!r}")
+        problem = " ".join(str(error).split())
+        raise QuantizationError(f"{text}: wanted YAML, got {problem}") from None
+    said = _mapping(found, f"{text}: wanted default, layers or both")
+    if not said or set(said) - {"default", "layers"}:
+        got = ", ".join(said) or "nothing"
+        raise QuantizationError(f"{text}: wanted default, layers or both, got {got}")
+    layers = _mapping(said.get("layers") or {}, f"{text}: layers: wanted patterns and their bits")
     try:
         return BitRules(
-            default=precision(found["default"]) if "default" in found else None,
-            layers={str(pattern): precision(bits) for pattern, bits in layers.items()},
+            default=precision(said["default"]) if "default" in said else None,
+            layers={pattern: precision(bits) for pattern, bits in layers.items()},
             where=text,
         )
     except QuantizationError as error:
         raise QuantizationError(f"{text}: {error}") from None
+
+
+def _mapping(found: object, wanted: str) -> Mapping[str, object]:
+    if not isinstance(found, dict):
+        raise QuantizationError(f"{wanted}, got {found!r}")
+    items: dict[Any, object] = found  # pyright: ignore[reportUnknownVariableType]
+    return {str(key): value for key, value in items.items()}
 
 
 def quantized(workload: Workload, rules: BitRules) -> Workload:
@@ -100,15 +108,16 @@ def quantized(workload: Workload, rules: BitRules) -> Workload:
         widest = max((wanted.get(source, default) for source in sources), default=0)
         return f"int{widest}" if widest else None
 
-    def operand(given: Operand) -> Operand:
-        return replace(given, format=stored(*given.sources))
+    def kept(operand: Operand) -> Operand:
+        return replace(operand, format=stored(*operand.sources) or operand.format)
 
     operators = tuple(
         replace(
             operator,
-            operands=tuple(map(operand, operator.operands)),
-            format=stored(operator.name),
-            weight_formats=_weights(operator, chosen.get(operator.name, rules.default)),
+            operands=tuple(kept(operand) for operand in operator.operands),
+            format=stored(operator.name) or operator.format,
+            weight_formats=_weights(operator, chosen.get(operator.name, rules.default))
+            or operator.weight_formats,
         )
         for operator in workload.operators
     )
@@ -118,6 +127,36 @@ def quantized(workload: Workload, rules: BitRules) -> Workload:
 def in_format(workload: Workload, format: str) -> Workload:
     """The workload with a format for all that has none: that of the run."""
     return replace(workload, operators=tuple(_formatted(o, format) for o in workload.operators))
+
+
+def formats_used(workload: Workload) -> str:
+    """The formats of a bound workload's own, by share of its weights and of its MACs, for people.
+
+    >>> from tilewise.workloads import zoo
+    >>> deit = quantized(zoo.load("deit-small"), bit_rules("W4A8")).bind()
+    >>> formats_used(deit)
+    'weights int4; activations int8'
+
+    Empty if it has none, so that all is in the format of the run.
+    """
+    weights: Counter[str] = Counter()
+    activations: Counter[str] = Counter()
+    for operator in workload.operators:
+        if not _is_layer(operator):
+            continue
+        for format, rows in operator.weight_formats:
+            weights[format] += operator.parameters * rows // _rows(operator)
+        if operator.operands[0].format:
+            activations[operator.operands[0].format] += known(operator.macs)
+    parts = [("weights", weights), ("activations", activations)]
+    return "; ".join(f"{what} {_shares(found)}" for what, found in parts if found)
+
+
+def _shares(found: Counter[str]) -> str:
+    if len(found) == 1:
+        return next(iter(found))
+    whole = sum(found.values())
+    return ", ".join(f"{format} {count / whole:.0%}" for format, count in found.most_common())
 
 
 def _formatted(operator: Operator, format: str) -> Operator:
@@ -186,7 +225,3 @@ def _rows(operator: Operator) -> int:
             return rows
         case _:
             return 0
-
-
-def _keys(found: object) -> str:
-    return ", ".join(map(str, found)) if isinstance(found, dict) else repr(found)  # pyright: ignore
