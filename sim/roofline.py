@@ -138,6 +138,10 @@ def run_kernels(
     Raises:
         MappingError: The GPU has no peak for `format`; the text names those it has.
     """
+    try:
+        gpu.flops_per_s(format)
+    except FormatError as error:
+        raise MappingError(f"{gpu.name}: format: {error}") from None
     operators: list[Operator] = []
     for operator in in_format(workload, format).operators:
         split = isinstance(operator, Attention) and not gpu.fused_attention

@@ -23,7 +23,7 @@ from tilewise.workloads import (
     quantized,
     vit,
 )
-from tilewise.workloads.operator import MatMul, Operand
+from tilewise.workloads.operator import Convolution, MatMul, Operand
 from tilewise.workloads.precision import WIDTHS, precision
 
 TINY = vit(depth=1, embed=48, heads=3).bind({"batch": 1})
@@ -206,7 +206,8 @@ def test_bits_that_nobody_has_are_refused(given_bits: object, message: str) -> N
 
 def test_rows_of_a_grouped_convolution_have_one_width() -> None:
     deep = vit(depth=1, embed=48, heads=3)
-    patch = next(o for o in deep.operators if o.kind == "convolution")
+    patch = deep.operators[0]
+    assert isinstance(patch, Convolution)
     grouped = replace(deep, operators=(replace(patch, groups=3), *deep.operators[1:]))
     mixed = precision({"weights": {8: 0.5, 4: 0.5}, "activations": 8})
     with pytest.raises(QuantizationError, match="wanted one width for a convolution in groups"):

@@ -183,8 +183,8 @@ def test_a_gpu_has_one_curve_and_no_array() -> None:
 
 
 def test_a_format_that_the_machine_lacks_is_refused() -> None:
-    with pytest.raises(MappingError, match="fp32"):
-        staircase(SMALL, machine(), [3], format="fp32")
+    with pytest.raises(MappingError, match="fp8"):
+        staircase(SMALL, machine(), [3], format="fp8")
 
 
 # --- the latency-sparsity table ------------------------------------------------------------------

@@ -28,6 +28,7 @@ from tilewise.workloads.operator import (
     Operator,
     TokenSelection,
 )
+from tilewise.workloads.quantization import in_format
 
 KEPT = {"kept_1": 137, "kept_2": 69, "kept_3": 48}
 
@@ -239,7 +240,7 @@ def test_a_selection_that_is_not_data_dependent_is_no_barrier() -> None:
 @settings(max_examples=50)
 def test_a_gpu_kernel_takes_the_longer_roof_and_a_launch(m: int, k: int, n: int) -> None:
     card = gpu()
-    workload = products((m, k, n))
+    workload = in_format(products((m, k, n)), "fp16")
     (kernel,) = fuse(workload.operators, workload.outputs)
     time = kernel_time(kernel, card, "fp16")
     assert time.math_s == pytest.approx(2 * m * k * n / 312e12)
