@@ -33,6 +33,12 @@ def fpga(
             "lut: no slices.",
         ),
     ] = "dsp",
+    lut_pes: Annotated[
+        int,
+        typer.Option(
+            "--lut-pes", metavar="N", min=0, help="PEs whose MACs are LUTs, beside those in slices."
+        ),
+    ] = 0,
     selector: Annotated[
         str | None,
         typer.Option(
@@ -59,10 +65,10 @@ def fpga(
     outputs = Outputs(json=json, inputs=files)
     described, target = load_machine(machine), fpga.device(device)
     way, kind = cast("Mac", mac), cast("Selector | None", selector)
-    found = fpga.fit(described, target, format=format, mac=way, selector=kind)
+    found = fpga.fit(described, target, format=format, mac=way, lut_pes=lut_pes, selector=kind)
     outputs.console.print(fit_view(found, outputs.console.width))
     if kind:
-        without = fpga.fit(described, target, format=format, mac=way)
+        without = fpga.fit(described, target, format=format, mac=way, lut_pes=lut_pes)
         outputs.console.print(overhead_line(found, without), soft_wrap=True)
     outputs.write([], fit_values(found))
     found.require()

@@ -23,7 +23,7 @@ from .component import RESOURCES, Component, total
 from .device import Device
 from .explain import nearest
 from .formats import bits
-from .fpga_array import MACS, Design, FitError, Kind, Mac, errors, estimate
+from .fpga_array import MACS, Design, FitError, Kind, Mac, errors, estimate, luts_per_mac
 from .fpga_buffers import SUM_BITS, buffers
 from .fpga_parts import SELECTORS, Selector, dma, head_adders, host, sequencers, vector
 from .fpga_parts import selector as token_selector
@@ -130,6 +130,7 @@ def fit(
     format: str | None = None,
     mac: Mac = "dsp",
     macs_per_dsp: Fraction | None = None,
+    lut_pes: int = 0,
     selector: Selector | None = None,
 ) -> Fit:
     """Return what `machine` takes of `device`; buffers go to its UltraRAM where that is apt.
@@ -139,8 +140,9 @@ def fit(
     """
     uram = device.resources.uram
     found = resources(
-        machine, format=format, mac=mac, macs_per_dsp=macs_per_dsp, selector=selector, uram=uram
-    )
+        machine, format=format, mac=mac, macs_per_dsp=macs_per_dsp, lut_pes=lut_pes,
+        selector=selector, uram=uram,
+    )  # fmt: skip
     return Fit(resources=found, device=device)
 
 
@@ -150,6 +152,7 @@ def resources(
     format: str | None = None,
     mac: Mac = "dsp",
     macs_per_dsp: Fraction | None = None,
+    lut_pes: int = 0,
     selector: Selector | None = None,
     uram: int = 0,
 ) -> Resources:
@@ -162,12 +165,13 @@ def resources(
         macs_per_dsp: MACs that one slice does in a cycle. By default a PE is one slice, whatever
             `macs_per_pe_cycle` says: it is taken to be packed. Logic that a packing needs beside
             the slice is not counted.
+        lut_pes: PEs of the array whose MACs are made of LUTs, beside those in slices.
         selector: Add a token selector, `shared` or `dedicated`.
         uram: UltraRAMs there are.
 
     Raises:
-        FpgaError: for a GPU, for an unknown `mac` or `selector`, and for a format that is not an
-            integer's: nothing is known here about floating-point PEs.
+        FpgaError: for a GPU, for an unknown `mac` or `selector`, for more `lut_pes` than PEs, and
+            for a format that is not an integer's: nothing is known here about floating-point PEs.
         FormatError: if the array does not compute in `format`.
     """
     if isinstance(machine, Gpu):
@@ -183,7 +187,7 @@ def resources(
             f"{format}; name one to build for"
         )
     components = (
-        _array(machine, format, mac, macs_per_dsp),
+        _array(machine, format, mac, macs_per_dsp, lut_pes),
         *head_adders(machine),
         sequencers(machine),
         *buffers(machine, format, uram),
@@ -215,15 +219,22 @@ def _design(machine: Accelerator, format: str, mac: Mac) -> Design:
     )
 
 
-def _array(machine: Accelerator, format: str, mac: Mac, macs_per_dsp: Fraction | None) -> Component:
+def _array(
+    machine: Accelerator, format: str, mac: Mac, macs_per_dsp: Fraction | None, lut_pes: int
+) -> Component:
     array = machine.array
+    if not 0 <= lut_pes <= array.pes:
+        raise FpgaError(f"lut_pes: wanted at most the array's {array.pes:,} PEs, got {lut_pes:,}")
     design = _design(machine, format, mac)
     cells = estimate(design)
     count = array.count if isinstance(array, SystolicArray) else 1
     slices = slices_per_pe(bits(format), array.macs_per_pe_cycle.most(format, format), macs_per_dsp)
+    of_luts = array.pes if mac == "lut" else lut_pes
+    extra = 0 if mac == "lut" else math.ceil(lut_pes * luts_per_mac(bits(format), design.kind))
+    beside = f", {of_luts:,} of LUTs" if of_luts else ""
     return Component(
-        name="array", dsp=0 if mac == "lut" else slices * array.pes, lut=count * cells["lut"],
-        ff=count * cells["ff"], basis="fitted", note=f"{array.pes:,} PEs, {design.kind}",
+        name="array", dsp=slices * (array.pes - of_luts), lut=count * cells["lut"] + extra,
+        ff=count * cells["ff"], basis="fitted", note=f"{array.pes:,} PEs, {design.kind}{beside}",
     )  # fmt: skip
 
 

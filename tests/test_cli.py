@@ -460,6 +460,17 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
         ("ragged", "deit-small", "--on", "edge-32x32", "--tokens", "digits16"),
         r"deit-small has no token selector",
     ),
+    # bits
+    ((*RUN, "--bits", "W9A8"), r"bits: wanted one of 2, 3, 4, 5, 6, 7, 8, 16, got 9"),
+    ((*RUN, "--bits", "int8"), r"wanted weights and activations as W4A8, got 'int8'"),
+    ((*RUN, "--bits", "missing.yaml"), r"missing\.yaml: wanted a YAML file of bits, got No such"),
+    ((*RUN, "--bits", "unknown.yaml"), r"no layer is called blocks\.0\.attn\.qkw; did you mean"),
+    ((*RUN, "--bits", "twice.yaml"), r"both match blocks\.0\.attn\.qkv/MatMul"),
+    ((*RUN, "--bits", "shares.yaml"), r"shares\.yaml: weights: wanted positive shares that add"),
+    ((*RUN, "--bits", "list.yaml"), r"list\.yaml: wanted default, layers or both, got \["),
+    # resources
+    (("fpga", "a100-80gb"), r"wanted an accelerator, got a GPU"),
+    (("fpga", "zcu102-heatvit", "--lut-pes", "9999"), r"wanted at most the array's 2,304 PEs"),
     (("show", "edge32"), r"no such workload or machine; did you mean edge-32x32\?"),
 ]
 
@@ -470,6 +481,13 @@ TOKENS = {
     "rising": "kept_1,kept_2,kept_3\n50,60,20\n",
     "two": "kept_1,kept_2\n137,69\n",
     "empty": "",
+}
+
+BITS = {
+    "unknown": "layers: {blocks.0.attn.qkw: W4A8}\n",
+    "twice": "layers: {'blocks.*': W4A8, '*.qkv': W8A8}\n",
+    "shares": "default: {weights: {8: 0.5, 4: 0.4}, activations: 8}\n",
+    "list": "[W4A8]\n",
 }
 
 MACHINE = """\
@@ -487,6 +505,8 @@ energy: horowitz-45nm
 
 @pytest.fixture
 def wrong_files(tilewise: Run) -> None:
+    for name, rules in BITS.items():
+        Path(f"{name}.yaml").write_text(rules)
     for name, rows in TOKENS.items():
         Path(f"{name}.csv").write_text(rows)
     whole = relu(["n", 4])

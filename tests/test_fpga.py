@@ -15,6 +15,7 @@ from tilewise.arch import Accelerator, FormatError, MachineError, PerProduct, fp
 from tilewise.arch.block_ram import PORT_SHAPES, bram18s, urams
 from tilewise.arch.component import RESOURCES, Component, memory, total
 from tilewise.arch.document import read_document
+from tilewise.arch.fpga import FpgaError
 from tilewise.arch.fpga_array import (
     MACS,
     Design,
@@ -22,6 +23,7 @@ from tilewise.arch.fpga_array import (
     Kind,
     errors,
     estimate,
+    luts_per_mac,
     runs,
     tool,
 )
@@ -167,6 +169,15 @@ def test_buffers_are_as_wide_as_the_array_needs() -> None:
     swapped = machine.replace(array=machine.array.replace(rows=24, dataflow="is"))
     assert "384 bits" in part(fpga.resources(swapped), "input buffer").note
     assert "192 bits" in part(fpga.resources(swapped), "weight buffer").note
+
+
+def test_macs_of_luts_stand_beside_those_in_slices() -> None:
+    machine = accelerator("zcu102-heatvit")
+    plain, mixed = (part(fpga.resources(machine, lut_pes=count), "array") for count in (0, 300))
+    assert mixed.dsp == plain.dsp - 300 == 2004
+    assert mixed.lut == pytest.approx(plain.lut + 300 * luts_per_mac(8, "unrolled"), abs=1)
+    with pytest.raises(FpgaError, match="lut_pes: wanted at most the array's 2,304 PEs, got 2,305"):
+        fpga.resources(machine, lut_pes=2305)
 
 
 def test_packed_macs_share_a_slice_and_widen_what_streams() -> None:
