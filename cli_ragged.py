@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_inputs import bindings, input_files, pruned_workload
+from .cli_inputs import bindings, find_workload, input_files, pruned_workload
 from .cli_options import WORKLOAD, Bind, Bits, Format, Json, Keep, On, Prune, Tokens
 from .cli_workloads import sized_workload, with_bits
 
@@ -96,8 +96,10 @@ def ragged(
     model = with_bits(model, bits)
     given = bindings(bind or [])
     found = trace(tokens, patches_of(model, given) if model.dynamic else None)
+    base = None
     if found.over:
         model = with_bits(sized_workload(workload, model, prune, found.over), bits)
+        base = find_workload(workload) if prune else None
         fitted = found
     else:
         fitted = found.fitted(patches_of(model, given))
@@ -116,6 +118,7 @@ def ragged(
             tile=tile,
             symbols=fitted.over,
             most=fitted.patches,
+            base=base,
             workers=workers or (os.cpu_count() or 1 if fitted.images >= MANY else 1),
             progress=lambda one: step(one.name),
         )

@@ -47,6 +47,7 @@ def run_policies(
     tile: int | None = None,
     symbols: Sequence[str] = (),
     most: int | None = None,
+    base: Workload | None = None,
     workers: int = 1,
     progress: Progress = lambda policy: None,
 ) -> RaggedRun:
@@ -70,6 +71,7 @@ def run_policies(
             default what the array holds at once.
         symbols: What the columns of `counts` are, if no kept counts: sizes known before the run.
         most: The most that one of `symbols` may be.
+        base: With `symbols`, the model before anybody pruned it, which `dense` runs.
         workers: Processes.  What they give does not depend on how many there are; policies that
             share what they have simulated run in the same.
         progress: Told each policy before it is run; with several workers, when it is done.
@@ -81,7 +83,7 @@ def run_policies(
         PolicyError: A policy needs what is not there.
     """
     case = Case(
-        varying=Varying.of(workload, bind or {}, symbols, most),
+        varying=Varying.of(workload, bind or {}, symbols, most, base),
         machine=machine,
         format=format or machine.default_format,
         bind=dict(bind or {}),

@@ -320,6 +320,7 @@ def test_version_and_help(tilewise: Run) -> None:
 RUN = ("run", "deit-small", *GPU)
 PRUNE = (*RUN, "--prune")
 PRUNED = ("run", "heatvit-deit-small", *GPU)
+TOPK = ("--prune", "topk@4,7,10", "--keep", "0.7,0.5,0.35")
 RAGGED = ("ragged", "heatvit-deit-small", "--on", "edge-32x32")
 EXPLAIN = ("explain", "gemm", "5", "3", "6")
 
@@ -456,6 +457,14 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
         r"which patches are kept is not known",
     ),
     ((*RAGGED, "--tokens", "good.csv", "--json", "good.csv"), r"good\.csv is an input"),
+    (
+        (*RAGGED, "--tokens", "good.csv", "--bind", "kept_1=3"),
+        r"kept_1 differs from image to image, and cannot be bound too",
+    ),
+    (
+        (*RAGGED[:1], "deit-small", *RAGGED[2:], "--tokens", "digits16", *TOPK),
+        r"keeps as many tokens of every image.*bind kept_1, kept_2, kept_3, or prune with heatvit",
+    ),
     (
         ("ragged", "deit-small", "--on", "edge-32x32", "--tokens", "digits16"),
         r"deit-small has no token selector",

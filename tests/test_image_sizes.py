@@ -207,13 +207,21 @@ def test_every_policy_runs_images_of_different_sizes() -> None:
 
 
 def test_a_unet_runs_at_the_sizes_of_its_images_with_the_share_that_it_keeps() -> None:
-    model = tw.workloads.merged("sd15-unet", 0.5)
+    model, base = tw.workloads.merged("sd15-unet", 0.5), tw.workload("sd15-unet")
     counts = np.array([[16, 24], [24, 16]])
     machine = load_machine("a100-80gb")
     chosen = [policy(name) for name in ("pad-max", "exact", "pack", "top-k")]
     ran = run_policies(
-        model, machine, counts, policies=chosen, batch=2, symbols=("height", "width"), most=24
+        model,
+        machine,
+        counts,
+        policies=chosen,
+        batch=2,
+        symbols=("height", "width"),
+        most=24,
+        base=base,
     )
+    assert ran.base.macs == 2 * base.bind({"height": 24, "width": 24}).macs, "nothing is merged"
     by_name = {one.policy.name: one for one in ran.policies}
     # Of 16 x 24 positions 192 stay, of 24 x 24 half of them: the default follows the size.
     one = known(model.bind({"height": 16, "width": 24}).macs)

@@ -46,7 +46,7 @@ def read_trace(path: str | Path, patches: int | None = None) -> TokenTrace:
 
     Args:
         path: A file that ends in `.csv` or `.npz`: see the module's docstring.
-        patches: Patches of an image, if the file does not say; if it does, it must say the same.
+        patches: Patches of an image, if the file does not say.
 
     Raises:
         TraceError: There is no such file, or it holds no token trace; the message names the file
@@ -199,7 +199,7 @@ def _whole(text: str, name: str, where: str) -> int:
 
 
 def _agreed(stated: dict[str, str], where: str, given: int | None) -> int:
-    """The one patch count that a file and its reader state."""
+    """The one patch count that a file states, or its reader if it does not."""
     if len(stated) > 1:
         first, other = list(stated)[:2]
         raise TraceError(f"{stated[other]}: wanted patches of {first} as before, got {other}")
@@ -207,8 +207,6 @@ def _agreed(stated: dict[str, str], where: str, given: int | None) -> int:
         patches = _whole(text, "patches", here)
         if patches < 1:
             raise TraceError(f"{here}: wanted patches of at least 1, got {patches}")
-        if given not in (None, patches):
-            raise TraceError(f"{here}: wanted patches of {given}, as asked for, got {patches}")
         return patches
     if given is None:
         raise TraceError(f"{where} does not say how many patches an image has; {_PATCHES}")

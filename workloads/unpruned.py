@@ -30,6 +30,12 @@ def patches(workload: Workload) -> Size:
     for operator in workload.operators:
         if isinstance(operator, TokenSelection) and operator.data_dependent:
             return operator.candidates
+    fixed = [symbol.name for symbol in workload.symbols if symbol.name.startswith("kept_")]
+    if fixed:
+        raise BindingError(
+            f"{workload.name} keeps as many tokens of every image, so no count depends on the "
+            f"image; bind {', '.join(fixed)}, or prune with heatvit"
+        )
     raise BindingError(
         f"{workload.name} has no token selector, so its token count does not depend on the image"
     )

@@ -42,6 +42,7 @@ class Varying:
         bind: Mapping[str, int],
         symbols: Sequence[str] = (),
         most: int | None = None,
+        base: Workload | None = None,
     ) -> Varying:
         """What varies in a model.
 
@@ -50,10 +51,14 @@ class Varying:
             bind: Values of other symbols.
             symbols: Those that vary, if they are not the kept counts.
             most: The most that one of them may be.
+            base: The model before anybody pruned it, with `symbols`; `workload` if None.
 
         Raises:
             BindingError: There are no selectors, the model has no such symbol, or it is bound too.
         """
+        bound = [name for name in symbols or kept_symbols(workload) if name in bind]
+        if bound:
+            raise BindingError(f"{bound[0]} differs from image to image, and cannot be bound too")
         if not symbols:
             whole = unpruned(workload)
             rest = {k: v for k, v in bind.items() if k in {s.name for s in whole.symbols}}
@@ -66,13 +71,13 @@ class Varying:
             )
         if most is None:
             raise BindingError(f"{workload.name}: say how large {', '.join(symbols)} may be")
-        bound = [name for name in symbols if name in bind]
-        if bound:
-            raise BindingError(f"{bound[0]} differs from image to image, and cannot be bound too")
+        base = base or workload
+        known_to_base = {s.name for s in base.symbols}
+        rest = {name: value for name, value in bind.items() if name in known_to_base}
         return cls(
             workload=_settled(workload, bind),
             names=tuple(symbols),
-            whole=workload.bind({**bind, **dict.fromkeys(symbols, most)}),
+            whole=base.bind({**rest, **dict.fromkeys(symbols, most)}),
             most=most,
             nested=False,
         )
