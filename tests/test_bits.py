@@ -23,8 +23,8 @@ from tilewise.workloads import (
     quantized,
     vit,
 )
+from tilewise.workloads.bit_widths import WIDTHS, precision
 from tilewise.workloads.operator import Convolution, MatMul, Operand
-from tilewise.workloads.precision import WIDTHS, precision
 
 TINY = vit(depth=1, embed=48, heads=3).bind({"batch": 1})
 MACHINES = ("edge-32x32", "zcu102-heatvit", "zcu102-systolic")

@@ -120,3 +120,9 @@ def test_every_dependency_is_bounded_on_both_sides(extra: str) -> None:
     wanted: list[str] = EXTRAS[extra] if extra else PROJECT["project"]["dependencies"]
     bounded = re.compile(r"[\w-]+(\[\w+\])?>=[\d.]+,<[\d.]+")
     assert [each for each in wanted if not bounded.fullmatch(each)] == []
+
+
+def test_no_public_name_hides_a_module() -> None:
+    """A module, once imported, is an attribute of its package: over a name that is given lazily."""
+    public = set(importlib.import_module("tilewise.workloads").__all__)
+    assert not public & {path.stem for path in (REPOSITORY / "workloads").glob("*.py")}

@@ -16,12 +16,12 @@ from optional import needed
 
 from tilewise.cli import main
 from tilewise.workloads import zoo
+from tilewise.workloads.bit_widths import WIDTHS, Precision, QuantizationError, precision
 from tilewise.workloads.graph import Workload
 from tilewise.workloads.onnx_formats import KEY
 from tilewise.workloads.onnx_quantized import quantized_model, write_quantized
 from tilewise.workloads.onnx_reader import read
 from tilewise.workloads.operator import Convolution, MatMul
-from tilewise.workloads.precision import WIDTHS, Precision, QuantizationError, precision
 from tilewise.workloads.quantization import BitRules, bit_rules, quantized
 
 MODELS = [

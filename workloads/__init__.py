@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .any_size import flexible
+    from .bit_widths import Precision, QuantizationError, precision
     from .extent import Extent, Size, UnboundSymbolError, evaluate
     from .find import workload
     from .graph import BindingError, Constraint, FreeNode, Symbol, Workload
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         Softmax,
         TokenSelection,
     )
-    from .precision import Precision, QuantizationError, precision
     from .pruning import PruningError, pruned
     from .quantization import BitRules, bit_rules, quantized
     from .recording import record
@@ -103,7 +103,7 @@ _HOMES = {
         "Softmax",
         "TokenSelection",
     ),
-    "precision": ("Precision", "QuantizationError", "precision"),
+    "bit_widths": ("Precision", "QuantizationError", "precision"),
     "pruning": ("PruningError", "pruned"),
     "quantization": ("BitRules", "bit_rules", "quantized"),
     "recording": ("record",),

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 import onnx
 from onnx import TensorProto
 
+from .bit_widths import WIDTHS
 from .onnx_ledger import OnnxError
-from .precision import WIDTHS
 
 __all__ = ["FORMATS", "KEY", "format_of", "stated", "widest"]
 

@@ -14,9 +14,9 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
+from .bit_widths import QuantizationError
 from .onnx_formats import FORMATS, KEY
 from .onnx_parameters import captured
-from .precision import QuantizationError
 
 __all__ = ["Insertion"]
 

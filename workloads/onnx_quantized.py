@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
+from .bit_widths import QuantizationError
 from .graph import Workload
 from .onnx_export import save
 from .onnx_graph import Made
@@ -14,7 +15,6 @@ from .onnx_insertion import Insertion, note
 from .onnx_reader import Located, located
 from .onnx_tidy import WEIGHTS_FILE
 from .operator import Operator
-from .precision import QuantizationError
 from .quantization import BitRules, quantized
 from .rewrite import path_of
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
+from .bit_widths import Precision, QuantizationError, precision
 from .extent import known
 from .graph import Workload
 from .operator import Attention, Convolution, MatMul, Operand, Operator
-from .precision import Precision, QuantizationError, precision
 
 __all__ = ["BitRules", "bit_rules", "formats_used", "in_format", "quantized"]
 

@@ -31,8 +31,8 @@ from math import prod
 from random import Random
 from types import MappingProxyType
 
+from ..bit_widths import Precision
 from ..graph import Workload
-from ..precision import Precision
 from ..quantization import BitRules, quantized
 from .vit import vit
 
