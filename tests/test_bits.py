@@ -12,8 +12,10 @@ from tilewise.arch.packing import rates
 from tilewise.sim.formats import Widths
 from tilewise.sim.lower import lower, plan
 from tilewise.sim.program import total
+from tilewise.sim.sections import Sections
 from tilewise.sim.simulate import Execution, execute, simulate
 from tilewise.sim.unrolled import summed
+from tilewise.sim.waterfall import by_step
 from tilewise.workloads import (
     BitRules,
     Precision,
@@ -22,9 +24,13 @@ from tilewise.workloads import (
     bit_rules,
     quantized,
     vit,
+    zoo,
 )
 from tilewise.workloads.bit_widths import WIDTHS, precision
 from tilewise.workloads.operator import Convolution, MatMul, Operand
+from tilewise.workloads.packing import side_by_side
+from tilewise.workloads.quantization import in_format
+from tilewise.workloads.unpruned import kept_symbols
 
 TINY = vit(depth=1, embed=48, heads=3).bind({"batch": 1})
 MACHINES = ("edge-32x32", "zcu102-heatvit", "zcu102-systolic")
@@ -150,6 +156,25 @@ def test_bytes_of_mixed_rows_are_the_sum_over_rows() -> None:
     program = lower(product("1/4"), machine("edge-32x32"), "int8")
     sums = [total(kernel.nodes).weight_bytes for kernel in program.kernels]
     assert sums == [96 * 96, 96 * 288 // 2]
+
+
+def test_in_sections_mixed_rows_are_what_they_are_in_the_whole() -> None:
+    on = machine("zcu102-systolic")
+    mixed = precision({"weights": {8: 0.3, 4: 0.7}, "activations": 6})
+    model = quantized(zoo.load("heatvit-digits16"), BitRules(default=mixed))
+    names = kept_symbols(model)
+
+    def image(*row: int) -> Workload:
+        return model.bind(dict(zip(names, row, strict=True)))
+
+    made = plan(side_by_side([image(64, 64, 64)] * 2), on, "int8")
+    cut = Sections(in_format(model, "int8"), names, {}, on, made, (64, 64, 64))
+    for rows in ([(40, 9, 5), (33, 12, 2)], [(40, 9, 5), (40, 7, 5)]):
+        part = cut.run(rows)
+        whole = execute(side_by_side([image(*row) for row in rows]), on, "int8", made)
+        assert part.cycles == whole.spans.cycles
+        assert part.steps == by_step(whole.operators)
+        assert part.energy_j == pytest.approx(joules(whole))
 
 
 # --- Rules
