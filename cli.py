@@ -54,6 +54,7 @@ from .cli_options import (
 )
 from .cli_quantize import quantize
 from .cli_ragged import ragged
+from .cli_reproduce import reproduce
 from .cli_workloads import with_bits
 
 if TYPE_CHECKING:
@@ -219,6 +220,7 @@ app.command()(advise)
 app.command()(figure)
 app.command()(quantize)
 app.command()(fpga)
+app.command()(reproduce)
 
 
 @app.command()

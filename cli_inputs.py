@@ -41,7 +41,7 @@ def message(error: Exception) -> str | None:
     from .arch import FormatError, MachineError
     from .arch.fpga import FpgaError
     from .reports.files import OutputError
-    from .sim.errors import MappingError
+    from .sim.errors import MappingError, PaperError
     from .sim.policies import PolicyError
     from .workloads import (
         BindingError,
@@ -61,6 +61,7 @@ def message(error: Exception) -> str | None:
         MappingError,
         OnnxError,
         OutputError,
+        PaperError,
         PolicyError,
         PruningError,
         QuantizationError,

@@ -13,7 +13,8 @@ the named points is assumed, by these rules:
   and MLP ratio 4 whose MACs come nearest to the large one's times the published frame rates'
   ratio: time in proportion to MACs.
 - A quarter of the rows of each layer in a block has 8 bits.  The patch embedding and the head, the
-  first and last layer, have 8 bits throughout, and so have all activations.
+  first and last layer, have 8 bits throughout, and so have all activations, unless one asks for
+  others.
 
 >>> points()
 112590225143094357918016612529754638671875
@@ -112,8 +113,8 @@ class Quasar:
             )
 
 
-def quasar_vit(point: Quasar, *, batch: str | int = "batch") -> Workload:
-    """The workload of a point, for images of 224 x 224.
+def quasar_vit(point: Quasar, *, batch: str | int = "batch", activations: int = 8) -> Workload:
+    """The workload of a point, for images of 224 x 224, its activations in so many bits.
 
     >>> quasar_vit(QUASAR_LARGE).bind({"batch": 1}).macs
     4598882304
@@ -125,15 +126,17 @@ def quasar_vit(point: Quasar, *, batch: str | int = "batch") -> Workload:
         mlp_ratio=point.mlp_ratio,
         batch=batch,
     )
-    return quantized(model, bits(point))
+    return quantized(model, bits(point, activations))
 
 
-def bits(point: Quasar) -> BitRules:
+def bits(point: Quasar, activations: int = 8) -> BitRules:
     """Which layer of a point has how many bits."""
     names = [f"blocks.{block}.{layer}" for block in range(point.depth) for layer in LAYERS]
     return BitRules(
-        default=_mixed(Fraction(1)),
-        layers={name: _mixed(share) for name, share in zip(names, point.wide, strict=True)},
+        default=_mixed(Fraction(1), activations),
+        layers={
+            name: _mixed(share, activations) for name, share in zip(names, point.wide, strict=True)
+        },
         where="quasar-vit",
     )
 
@@ -189,10 +192,10 @@ def sampled(count: int, *, seed: int) -> tuple[Quasar, ...]:
     )
 
 
-def _mixed(share: Fraction) -> Precision:
-    """8-bit activations, a share of the rows in 8 bits and the rest in 4."""
+def _mixed(share: Fraction, activations: int) -> Precision:
+    """A share of the rows in 8 bits and the rest in 4."""
     widths = ((8, share), (4, 1 - share))
-    return Precision(weights=tuple(width for width in widths if width[1]), activations=8)
+    return Precision(weights=tuple(width for width in widths if width[1]), activations=activations)
 
 
 def _index(name: str, value: float | Fraction, choices: Sequence[float | Fraction]) -> None:

@@ -1,0 +1,155 @@
+"""Published numbers beside simulated ones, as tables and as values."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict
+from string import ascii_lowercase
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ..sim.papers import Reproduction, Row, Sensitivity
+from .table import add_row, aligned
+
+__all__ = ["CLOSE", "reproduction_values", "reproduction_view"]
+
+CLOSE: Final = 0.15
+"""The error within which a row counts as met."""
+
+
+def reproduction_view(
+    found: Reproduction, sensitivities: Collection[Sensitivity] = ()
+) -> RenderableType:
+    """Rows that are compared, their sources and notes; those that are not; other choices.
+
+    Args:
+        found: What is published and what is simulated.
+        sensitivities: Readings under other choices.
+    """
+    compared = [row for row in found.rows if row.simulated is not None]
+    sources = list(dict.fromkeys(row.source for row in compared))
+    notes = list(dict.fromkeys(row.note for row in compared if row.note))
+    table = aligned(
+        ["", "published", "simulated", "", "error", "", "from", "note"], left=("", "from", "note")
+    )
+    for row in compared:
+        _add(table, row, ascii_lowercase[sources.index(row.source)], _number(notes, row.note))
+    return Group(
+        Text(found.title, style="bold"),
+        *_hanging("-", found.assumptions),
+        "",
+        table,
+        "",
+        *(line for letter, text in zip(ascii_lowercase, sources, strict=False)
+          for line in _hanging(letter, [text])),
+        *(line for number, text in enumerate(notes, start=1)
+          for line in _hanging(str(number), [text])),
+        "",
+        Text(summary(found), style="bold"),
+        "",
+        "not compared:",
+        *_hanging("-", _left_out(found.of("not comparable"))),
+        *(part for each in sensitivities for part in ("", _varied(each))),
+        "",
+    )  # fmt: skip
+
+
+def summary(found: Reproduction) -> str:
+    """How many rows were predicted, and how many of them are close.
+
+    Rows that something was fixed on, and those that no machine is needed for, are not counted.
+    """
+    parts: list[str] = []
+    for provenance in ("seen", "recalled"):
+        rows = found.of("predicted", provenance)
+        close = sum(abs(row.error or 0.0) <= CLOSE for row in rows)
+        if rows:
+            parts.append(f"{close} of {len(rows)} {provenance}")
+    fixed = len(found.of("fixed"))
+    return (
+        f"predicted within {100 * CLOSE:.0f} %: {', '.join(parts)}; "
+        f"something was fixed on {fixed} other{'s' if fixed != 1 else ''}"
+    )
+
+
+def reproduction_values(
+    found: Reproduction, sensitivities: Collection[Sensitivity] = ()
+) -> dict[str, Any]:
+    """Everything of `reproduction_view`, for JSON."""
+    return {
+        "paper": found.paper,
+        "title": found.title,
+        "assumptions": list(found.assumptions),
+        "rows": [asdict(row) | {"error": row.error} for row in found.rows],
+        "sensitivities": [
+            {
+                "title": each.title,
+                "readings": list(each.readings),
+                "published": list(each.published),
+                "variants": [
+                    {"choice": name, "values": list(values)} for name, values in each.variants
+                ],
+            }
+            for each in sensitivities
+        ],
+    }
+
+
+def _add(table: Table, row: Row, source: str, note: str) -> None:
+    assert row.error is not None
+    assert row.simulated is not None
+    add_row(
+        table,
+        [
+            f"{row.model}: {row.what}",
+            f"{row.published:g}",
+            f"{row.simulated:.4g}",
+            row.unit,
+            f"{100 * row.error:+.1f} %",
+            row.kind,
+            f"{row.provenance} {source}",
+            note,
+        ],
+        style="" if row.kind == "predicted" else "dim",
+    )
+
+
+def _number(notes: Sequence[str], note: str) -> str:
+    return str(notes.index(note) + 1) if note else ""
+
+
+def _hanging(sign: str, texts: Collection[str]) -> Iterator[RenderableType]:
+    """Each text behind its sign, its further lines under its first."""
+    for text in texts:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(min_width=2)
+        grid.add_column()
+        grid.add_row(sign, Text(text))
+        yield Padding(grid, (0, 0, 0, 1))
+
+
+def _left_out(rows: Collection[Row]) -> list[str]:
+    """A line for each reason, with the rows that have it."""
+    return [
+        f"{reason}: " + "; ".join(
+            f"{row.model}, {row.what}, {row.published:g} {row.unit} ({row.provenance})"
+            for row in rows
+            if row.note == reason
+        )
+        for reason in dict.fromkeys(row.note for row in rows)
+    ]  # fmt: skip
+
+
+def _varied(each: Sensitivity) -> RenderableType:
+    table = aligned([each.title, *each.readings])
+    for number, (name, values) in enumerate(each.variants):
+        add_row(
+            table, [name, *(f"{value:.2f}" for value in values)], style="" if number else "bold"
+        )
+    printed = ["-" if value is None else f"{value:g}" for value in each.published]
+    add_row(table, ["published", *printed], style="dim")
+    return table
