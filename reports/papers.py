@@ -115,6 +115,7 @@ def _add(table: Table, row: Row, source: str, note: str) -> None:
             note,
         ],
         style="" if row.kind == "predicted" else "dim",
+        wrap=True,
     )
 
 
@@ -148,7 +149,10 @@ def _varied(each: Sensitivity) -> RenderableType:
     table = aligned([each.title, *each.readings])
     for number, (name, values) in enumerate(each.variants):
         add_row(
-            table, [name, *(f"{value:.2f}" for value in values)], style="" if number else "bold"
+            table,
+            [name, *(f"{value:.2f}" for value in values)],
+            style="" if number else "bold",
+            wrap=True,
         )
     printed = ["-" if value is None else f"{value:g}" for value in each.published]
     add_row(table, ["published", *printed], style="dim")

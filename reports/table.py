@@ -226,9 +226,10 @@ def aligned(columns: Sequence[str], left: Collection[str] = ()) -> Table:
     return table
 
 
-def add_row(table: Table, cells: Sequence[str], style: str = "") -> None:
-    """Add a row, and make room for it: only the first column may be cut."""
+def add_row(table: Table, cells: Sequence[str], style: str = "", *, wrap: bool = False) -> None:
+    """Add a row, and make room for it: only the first column may be cut, or wrapped."""
     texts = [Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells]
+    texts[0].no_wrap = not wrap
     for column, text in zip(table.columns[1:], texts[1:], strict=False):
         column.min_width = max(column.min_width or 0, text.cell_len)
     table.add_row(*texts, style=style)
