@@ -103,7 +103,8 @@ class UnrolledArray(Value, frozen=True):
     `th` heads x `tm` output channels x `tn` input channels are multiplied at once, for one token
     after another. Tiles of inputs and weights come, and outputs go, through `input_ports`,
     `weight_ports` and `output_ports` of `word_bits` each, one word a cycle and port, double-
-    buffered; `tilewise.sim.unrolled` says how long that takes. It is the engine of VAQF (Sun et
+    buffered; `tilewise.sim.unrolled` says how long that takes. `pes_per_slice` multipliers share a
+    DSP slice of an FPGA, which changes what the array takes of it and no time. It is the engine of VAQF (Sun et
     al., arXiv:2201.06618, 2022), HeatViT (Dong et al., HPCA 2023) and Quasar-ViT (Li et al.,
     arXiv:2407.18175, 2024), recalled from these papers and not verified against them.
 
@@ -126,6 +127,7 @@ class UnrolledArray(Value, frozen=True):
     input_ports: Count
     weight_ports: Count
     output_ports: Count
+    pes_per_slice: Count = 1
     macs_per_pe_cycle: PerProduct = PerProduct(int8=Fraction(1))
 
     @model_validator(mode="after")

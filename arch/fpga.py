@@ -18,7 +18,7 @@ from itertools import chain
 from typing import Final
 
 from .accelerator import Accelerator
-from .array import SystolicArray
+from .array import SystolicArray, UnrolledArray
 from .component import RESOURCES, Component, total
 from .device import Device
 from .explain import nearest
@@ -230,10 +230,11 @@ def _array(
     count = array.count if isinstance(array, SystolicArray) else 1
     slices = slices_per_pe(bits(format), array.macs_per_pe_cycle.most(format, format), macs_per_dsp)
     of_luts = array.pes if mac == "lut" else lut_pes
+    together = array.pes_per_slice if isinstance(array, UnrolledArray) else 1
     extra = 0 if mac == "lut" else math.ceil(lut_pes * luts_per_mac(bits(format), design.kind))
     beside = f", {of_luts:,} of LUTs" if of_luts else ""
     return Component(
-        name="array", dsp=slices * (array.pes - of_luts), lut=count * cells["lut"] + extra,
+        name="array", dsp=slices * -(-(array.pes - of_luts) // together), lut=count * cells["lut"] + extra,
         ff=count * cells["ff"], basis="fitted", note=f"{array.pes:,} PEs, {design.kind}{beside}",
     )  # fmt: skip
 

@@ -171,6 +171,12 @@ def test_buffers_are_as_wide_as_the_array_needs() -> None:
     assert "192 bits" in part(fpga.resources(swapped), "weight buffer").note
 
 
+def test_multipliers_that_share_a_slice_are_counted_once() -> None:
+    found = fpga.fit(accelerator("zcu102-quasar"), fpga.device("zcu102"))
+    assert part(found.resources, "array").dsp == 144 * 16 * 2 // 2 == 2304
+    assert found.fits
+
+
 def test_macs_of_luts_stand_beside_those_in_slices() -> None:
     machine = accelerator("zcu102-heatvit")
     plain, mixed = (part(fpga.resources(machine, lut_pes=count), "array") for count in (0, 300))
