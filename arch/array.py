@@ -104,9 +104,9 @@ class UnrolledArray(Value, frozen=True):
     after another. Tiles of inputs and weights come, and outputs go, through `input_ports`,
     `weight_ports` and `output_ports` of `word_bits` each, one word a cycle and port, double-
     buffered; `tilewise.sim.unrolled` says how long that takes. `pes_per_slice` multipliers share a
-    DSP slice of an FPGA, which changes what the array takes of it and no time. It is the engine of VAQF (Sun et
-    al., arXiv:2201.06618, 2022), HeatViT (Dong et al., HPCA 2023) and Quasar-ViT (Li et al.,
-    arXiv:2407.18175, 2024), recalled from these papers and not verified against them.
+    DSP slice of an FPGA, which changes what the array takes of it and no time. It is the engine of
+    VAQF (Sun et al., arXiv:2201.06618, 2022), HeatViT (Dong et al., HPCA 2023) and Quasar-ViT (Li
+    et al., arXiv:2407.18175, 2024), recalled from these papers and not verified against them.
 
     `macs_per_pe_cycle` is how many multiply-accumulates one multiplier does in a cycle, by format:
     so many tokens pass at once, with one weight in common.

@@ -143,7 +143,7 @@ def test_the_machine_of_quasar_vit_is_that_of_heatvit_but_for_its_packing() -> N
     same = {"name": plain.name, "description": plain.description, "array": plain.array}
     assert packed.replace(**same) == plain
     rates = plain.array.macs_per_pe_cycle
-    assert packed.array.replace(tm=72, macs_per_pe_cycle=rates) == plain.array
+    assert packed.array.replace(tm=72, pes_per_slice=1, macs_per_pe_cycle=rates) == plain.array
     # A PE is half a slice: 2304 of 2520, four 4-bit or two 8-bit products in each.
     assert packed.array.pes == 2 * plain.array.pes
     assert packed.array.macs_per_pe_cycle.most("int4", "int6") == 2
