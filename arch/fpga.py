@@ -234,9 +234,13 @@ def _array(
     extra = 0 if mac == "lut" else math.ceil(lut_pes * luts_per_mac(bits(format), design.kind))
     beside = f", {of_luts:,} of LUTs" if of_luts else ""
     return Component(
-        name="array", dsp=slices * -(-(array.pes - of_luts) // together),
-        lut=count * cells["lut"] + extra, ff=count * cells["ff"], basis="fitted", note=f"{array.pes:,} PEs, {design.kind}{beside}",
-    )  # fmt: skip
+        name="array",
+        dsp=slices * -(-(array.pes - of_luts) // together),
+        lut=count * cells["lut"] + extra,
+        ff=count * cells["ff"],
+        basis="fitted",
+        note=f"{array.pes:,} PEs, {design.kind}{beside}",
+    )
 
 
 def slices_per_pe(operand_bits: int, rate: Fraction, macs_per_dsp: Fraction | None = None) -> int:
