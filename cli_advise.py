@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Annotated
 
 import typer
 
-from .cli_inputs import bindings, find_workload, input_files
-from .cli_options import WORKLOAD, Bind, Format, Json, On
+from .cli_inputs import UserError, bindings, input_files, pruned_workload
+from .cli_options import WORKLOAD, Bind, Format, Json, Keep, On, Prune
 
 __all__ = ["advise"]
+
+_INDENT = "    "
 
 
 def advise(
@@ -26,6 +29,8 @@ def advise(
     batch: Annotated[
         int, typer.Option("--batch", metavar="N", min=1, help="Images that run side by side.")
     ] = 1,
+    prune: Prune = None,
+    keep: Keep = None,
     bind: Bind = None,
     format: Format = None,
     json: Json = None,
@@ -42,15 +47,24 @@ def advise(
     from .sim.advice import advise
 
     outputs = Outputs(json=json, inputs=input_files(workload, on, *([tokens] if tokens else [])))
-    model, machine, given = find_workload(workload), load_machine(on), bindings(bind or [])
+    machine, given = load_machine(on), bindings(bind or [])
+    model, fitted = pruned_workload(workload, prune, keep), None
     if tokens is not None:
         from .workloads.tokens import trace
         from .workloads.unpruned import patches_of
 
-        fitted = trace(tokens).fitted(patches_of(model, given))
+        found = trace(tokens, patches_of(model, given) if model.dynamic else None)
+        if found.over:
+            raise UserError(
+                f"--tokens {tokens}: it says how large images are, and advise is about how many "
+                "tokens they keep"
+            )
+        fitted = found.fitted(patches_of(model, given))
         given = fitted.mean_binding() | given
     with steps(1, outputs.console) as step:
         report = advise(model, machine, bind=given, images=batch, format=format, progress=step)
-    for line in advice_lines(report):
-        outputs.console.print(line, markup=False, soft_wrap=True)
-    outputs.write([], advice_values(report))
+    for line in advice_lines(report, fitted):
+        parts = wrap(line, outputs.console.width, subsequent_indent=_INDENT, break_on_hyphens=False)
+        for part in parts:
+            outputs.console.print(part, markup=False, soft_wrap=True)
+    outputs.write([], advice_values(report, fitted))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
-from .cli_inputs import UserError, bindings, find_workload, input_files, nearest
-from .cli_options import WORKLOAD, Bind, Format, On
+from .cli_inputs import UserError, bindings, input_files, nearest, pruned_workload
+from .cli_options import WORKLOAD, Bind, Format, Keep, On, Policies, Prune
+from .cli_workloads import traced_workload
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .reports.figures import Rows, Width
     from .sim.policies import Policy
     from .sim.ragged_result import RaggedRun
-    from .workloads import Workload
+    from .workloads import TokenTrace, Workload
 
 __all__ = ["figure"]
 
@@ -32,20 +33,23 @@ class _Asked(NamedTuple):
     bind: Mapping[str, int]
     images: int
     format: str | None
-    tokens: str | None
-    policy: str
+    trace: TokenTrace | None
+    base: Workload | None
+    policy: Policy
+    policies: Sequence[Policy] | None
     width: Width
     progress: Callable[[str], None]
 
 
 class _Drawn(NamedTuple):
-    """A figure, and what is written with it."""
+    """A figure, what is written with it, and what is said on the way."""
 
     figure: Figure
     rows: Rows
     notes: Sequence[str]
     tex: str | None = None
     values: Any = None
+    said: str = ""
 
 
 class _Kind(NamedTuple):
@@ -80,9 +84,12 @@ def figure(
             "--policy", metavar="NAME", help="What the waterfall is of; exact by default."
         ),
     ] = None,
+    policies: Policies = None,
     batch: Annotated[
         int, typer.Option("--batch", metavar="N", min=1, help="Images that run together.")
     ] = 1,
+    prune: Prune = None,
+    keep: Keep = None,
     bind: Bind = None,
     format: Format = None,
 ) -> None:
@@ -98,33 +105,43 @@ def figure(
     from .reports.figures import INCHES, paths, save_figure
     from .reports.files import check_writable, made
     from .reports.progress import steps
-    from .sim import policies
+    from .sim.policies import policies as policies_named
+    from .sim.policies import policy as policy_named
 
     for option, given, known in (("figure", what, _KINDS), ("--width", width, INCHES)):
         if given not in known:
             hint = nearest(given, known)
             raise UserError(f"{option} {given}: wanted one of {', '.join(known)}{hint}")
     kind = _KINDS[what]
-    for option, value in (("--tokens", tokens), ("--policy", policy)):
+    for option, value in (("--tokens", tokens), ("--policy", policy), ("--policies", policies)):
         if value is not None and option not in kind.options:
             raise UserError(f"{option} {value}: figure {what} does not take that option")
     if what == "policies" and tokens is None:
         raise UserError("figure policies wants --tokens NAME, the token counts of many images")
-    chosen = policies.policy(policy or "exact").name
-    model, machine = find_workload(workload), load_machine(on)
-    name = re.sub(r"[^\w.-]+", "-", f"{what}-{model.name}-{machine.name}")
+    one = policy_named("exact" if policy is None else policy)
+    some = None if policies is None else policies_named(policies)
+    machine, pairs = load_machine(on), bindings(bind or [])
+    if tokens is None:
+        model, fitted, base = pruned_workload(workload, prune, keep), None, None
+    else:
+        model, fitted, base = traced_workload(workload, tokens, pairs, prune=prune, keep=keep)
+    parts = [what, model.name, machine.name, f"{prune}-keep-{keep}" if prune else ""]
+    parts += [format or "", fitted.name if fitted else "", one.name if what == "waterfall" else ""]
+    parts += [f"batch{batch}"] if batch > 1 else []
+    name = re.sub(r"[^\w.-]+", "-", "-".join(part for part in parts if part))
     written = paths(made(out), name, table=kind.table)
     check_writable(written, input_files(workload, on, *([tokens] if tokens else [])))
     console = _console()
-    pairs = bindings(bind or [])
     with steps(1, console) as step:
         wide = cast("Width", width)
-        asked = _Asked(model, machine, pairs, batch, format, tokens, chosen, wide, step)
+        asked = _Asked(model, machine, pairs, batch, format, fitted, base, one, some, wide, step)
         drawn = kind.draw(asked)
     save_figure(
         drawn.figure, drawn.rows, out, name,
         notes=drawn.notes, tex=drawn.tex, values=drawn.values,
     )  # fmt: skip
+    if drawn.said:
+        console.print(f"note: {drawn.said}", style="dim", markup=False)
     for path in written:
         console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
@@ -189,9 +206,9 @@ def _policies(asked: _Asked) -> _Drawn:
         policies_values,
     )
 
-    run, tokens = _ragged(asked, None)
+    run, tokens = _ragged(asked, asked.policies)
     return _Drawn(
-        policies_figure(run, width=asked.width),
+        policies_figure(run, width=asked.width, tokens=_name(asked)),
         policies_rows(run),
         policies_notes(run, tokens),
         policies_tex(run, tokens),
@@ -200,24 +217,29 @@ def _policies(asked: _Asked) -> _Drawn:
 
 
 def _waterfall(asked: _Asked) -> _Drawn:
-    from .reports.waterfall import waterfall_figure, waterfall_notes, waterfall_rows
-    from .sim.policies import policy
+    from .reports.waterfall import (
+        READ_ITS_ENDS,
+        waterfall_figure,
+        waterfall_notes,
+        waterfall_rows,
+    )
 
-    wanted = policy(asked.policy)
+    wanted = asked.policy
     if wanted.shape == "dense":
         raise UserError("--policy dense: it is what the others are compared with; name another")
     run, tokens = _ragged(asked, [wanted])
     one = next(found for found in run.policies if found.policy == wanted)
     return _Drawn(
-        waterfall_figure(run, one, width=asked.width),
+        waterfall_figure(run, one, width=asked.width, tokens=_name(asked)),
         waterfall_rows(run, one),
         waterfall_notes(run, one, tokens),
+        said=READ_ITS_ENDS if run.gpu else "",
     )
 
 
 _KINDS: Mapping[str, _Kind] = {
     "cliff": _Kind(_cliff),
-    "policies": _Kind(_policies, ("--tokens",), table=True),
+    "policies": _Kind(_policies, ("--tokens", "--policies"), table=True),
     "waterfall": _Kind(_waterfall, ("--tokens", "--policy")),
     "sparsity": _Kind(_sparsity, table=True),
 }
@@ -230,34 +252,39 @@ def _ragged(asked: _Asked, policies: Sequence[Policy] | None) -> tuple[RaggedRun
     from .sim.ragged import run_policies
     from .workloads.unpruned import kept_symbols, patches_of
 
-    model, bind = asked.workload, dict(asked.bind)
-    names = kept_symbols(model)
-    whole = patches_of(model, bind)  # without a selector there is nothing to compare
-    if asked.tokens is None:
+    model, trace, bind = asked.workload, asked.trace, dict(asked.bind)
+    names = () if trace and trace.over else kept_symbols(model)
+    if trace is None:
+        patches_of(model, bind)  # without a selector there is nothing to compare
         binding = model.binding(bind)
         counts = np.array([[int(binding[name]) for name in names]] * asked.images)
         kept = ", ".join(f"{name}={binding[name]}" for name in names)
-        tokens, masks = f"every image keeps {kept}", None
+        tokens = f"every image keeps {kept}"
     else:
-        from .workloads.tokens import trace
-
-        fitted = trace(asked.tokens).fitted(whole)
-        counts, masks = fitted.array(), fitted.masks()
-        tokens = _told(fitted.name, fitted.source, fitted.note)
+        counts = trace.array()
+        tokens = _told(trace.name, trace.source, trace.note)
     for name in names:
         bind.pop(name, None)
     run = run_policies(
         model,
         asked.machine,
         counts,
-        masks=masks,
+        masks=trace.masks() if trace else None,
         policies=policies,
         batch=asked.images,
         format=asked.format,
         bind=bind,
+        symbols=trace.over if trace else (),
+        most=trace.patches if trace else None,
+        base=asked.base,
         progress=lambda one: asked.progress(f"{one.name}, {len(counts):,} images"),
     )
     return run, tokens
+
+
+def _name(asked: _Asked) -> str:
+    """The token trace's, for a title."""
+    return asked.trace.name if asked.trace else ""
 
 
 def _told(name: str, *more: str) -> str:

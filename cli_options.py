@@ -23,6 +23,7 @@ __all__ = [
     "N",
     "On",
     "Overlap",
+    "Policies",
     "Prune",
     "Tokens",
     "Trace",
@@ -83,6 +84,15 @@ Json = Annotated[
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report.")]
 Trace = Annotated[
     Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto.")
+]
+Policies = Annotated[
+    str | None,
+    typer.Option(
+        "--policies",
+        metavar="A,B",
+        help="Some of them, each perhaps with /batch or /image (what runs together) and /known "
+        "or /unknown (ahead) behind it, as bucket/image/known; all by default.",
+    ),
 ]
 Tokens = Annotated[
     str,

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .cli_inputs import bindings, find_workload, input_files, pruned_workload
-from .cli_options import WORKLOAD, Bind, Bits, Format, Json, Keep, On, Prune, Tokens
-from .cli_workloads import sized_workload, with_bits
+from .cli_inputs import bindings, input_files
+from .cli_options import WORKLOAD, Bind, Bits, Format, Json, Keep, On, Policies, Prune, Tokens
+from .cli_workloads import traced_workload
 
 __all__ = ["ragged"]
 
@@ -33,15 +33,7 @@ def ragged(
             "each range of sizes.",
         ),
     ] = "arrival",
-    policies: Annotated[
-        str | None,
-        typer.Option(
-            "--policies",
-            metavar="A,B",
-            help="Some of them, each perhaps with /batch or /image (what runs together) and /known "
-            "or /unknown (ahead) behind it, as bucket/image/known; all by default.",
-        ),
-    ] = None,
+    policies: Policies = None,
     buckets: Annotated[
         int,
         typer.Option(
@@ -84,25 +76,17 @@ def ragged(
     from .reports.progress import steps
     from .reports.ragged import ragged_values, ragged_view
     from .sim.batches import named
-    from .sim.policies import POLICIES, policy
+    from .sim.policies import POLICIES
+    from .sim.policies import policies as policies_named
     from .sim.ragged import run_policies
-    from .workloads import trace
-    from .workloads.unpruned import patches_of
 
     outputs = Outputs(json=json, inputs=input_files(workload, on, tokens, bits))
-    chosen = None if policies is None else tuple(policy(n) for n in policies.split(","))
+    chosen = None if policies is None else policies_named(policies)
     rule = named(order)
-    model, machine = pruned_workload(workload, prune, keep), load_machine(on)
-    model = with_bits(model, bits)
-    given = bindings(bind or [])
-    found = trace(tokens, patches_of(model, given) if model.dynamic else None)
-    base = None
-    if found.over:
-        model = with_bits(sized_workload(workload, model, prune, found.over), bits)
-        base = find_workload(workload) if prune else None
-        fitted = found
-    else:
-        fitted = found.fitted(patches_of(model, given))
+    machine, given = load_machine(on), bindings(bind or [])
+    model, fitted, base = traced_workload(
+        workload, tokens, given, prune=prune, keep=keep, bits=bits
+    )
     with steps(len(chosen or POLICIES), outputs.console) as step:
         run = run_policies(
             model,

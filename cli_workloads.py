@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from .cli_inputs import UserError, is_path, nearest
+from .cli_inputs import UserError, find_workload, is_path, nearest, pruned_workload
 
 if TYPE_CHECKING:
-    from .workloads import Workload
+    from .workloads import TokenTrace, Workload
 
-__all__ = ["merged_workload", "sized_workload", "with_bits"]
+__all__ = ["merged_workload", "sized_workload", "traced_workload", "with_bits"]
 
 
 def merged_workload(name: str, modules: str, keep: str | None) -> Workload:
@@ -51,6 +51,36 @@ def with_bits(model: Workload, bits: str | None) -> Workload:
     from .workloads import bit_rules, quantized
 
     return model if bits is None else quantized(model, bit_rules(bits))
+
+
+def traced_workload(
+    name: str,
+    tokens: str,
+    given: Mapping[str, int],
+    *,
+    prune: str | None = None,
+    keep: str | None = None,
+    bits: str | None = None,
+) -> tuple[Workload, TokenTrace, Workload | None]:
+    """The model of that name, pruned as `prune` and `keep` say, and a token trace that fits it.
+
+    With a trace of image sizes the model is over the symbols of the trace; if it is pruned, the
+    third is the model before that.
+
+    Raises:
+        UserError: What the user typed is malformed, or the model lacks a symbol of the trace.
+        BindingError: It has no token selector, and the trace is of kept counts.
+        TraceError: There is no such trace.
+    """
+    from .workloads import trace
+    from .workloads.unpruned import patches_of
+
+    model = with_bits(pruned_workload(name, prune, keep), bits)
+    found = trace(tokens, patches_of(model, given) if model.dynamic else None)
+    if found.over:
+        base = with_bits(find_workload(name), bits) if prune else None
+        return with_bits(sized_workload(name, model, prune, found.over), bits), found, base
+    return model, found.fitted(patches_of(model, given)), None
 
 
 def sized_workload(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..sim.advice import Advice, Point, Report
 from .units import ratio
+
+if TYPE_CHECKING:
+    from ..workloads import TokenTrace
 
 __all__ = ["advice_lines", "advice_values", "sentence"]
 
@@ -17,12 +20,15 @@ def sentence(advice: Advice, whole: int) -> str:
     A speed-up and what MACs promise are over a block with all tokens.
     """
     now, place = advice.now, advice.place
+    most = advice.free.tokens
+    free = f"up to {most} tokens cost at most 1 % more; " if most > now.tokens else ""
     if advice.target is not None:
         target = advice.target
         text = f"{target.tokens} instead of {now.tokens} tokens: {_speed(target, now, whole)}"
         if place.symbol:
             kept = f"{place.symbol}={target.tokens - place.besides}"
             text = f"{kept} instead of {now.tokens - place.besides}, {text}"
+        text += f"; {free}".removesuffix("; ")
     else:
         half = advice.half
         held = (
@@ -30,20 +36,23 @@ def sentence(advice: Advice, whole: int) -> str:
         )
         label = f"{place.symbol}={now.tokens - place.besides}, " if place.symbol else ""
         text = (
-            f"{label}{now.tokens} tokens: no smaller count is worth more than its MACs; {held}: "
-            f"half as many ({half.tokens}) give {_speed(half, now, whole)}"
+            f"{label}{now.tokens} tokens: {free}no smaller count is worth more than its MACs; "
+            f"{held}: half as many ({half.tokens}) give {_speed(half, now, whole)}"
         )
-    if advice.free.tokens > now.tokens:
-        text += f"; up to {advice.free.tokens} cost 1 % more at most"
     return text
 
 
-def advice_lines(report: Report) -> list[str]:
-    """A heading, a sentence for each count, and one for the whole model."""
+def advice_lines(report: Report, trace: TokenTrace | None = None) -> list[str]:
+    """A heading, a sentence for each count, and one for the whole model.
+
+    `trace` is where the counts come from, if they are means of one.
+    """
     images = f", {report.images} images side by side" if report.images > 1 else ""
     whole = report.steps.whole
     lines = [
         f"{report.workload} on {report.machine}, {report.format}{images}",
+        *([] if trace is None else [f"  the means of {trace.name}"]),
+        *([f"  note: {trace.note}"] if trace and trace.note else []),
         f"one block, compared with all {whole} tokens:",
         *(f"  {sentence(advice, whole)}" for advice in report.advice),
     ]
@@ -58,13 +67,14 @@ def advice_lines(report: Report) -> list[str]:
     return lines
 
 
-def advice_values(report: Report) -> dict[str, Any]:
-    """Everything as numbers."""
+def advice_values(report: Report, trace: TokenTrace | None = None) -> dict[str, Any]:
+    """Everything as numbers; `trace` as in `advice_lines`."""
     return {
         "workload": report.workload,
         "machine": report.machine,
         "format": report.format,
         "images": report.images,
+        "tokens": {"name": trace.name, "note": trace.note} if trace else None,
         "tokens_before_pruning": report.steps.whole,
         "advice": [
             {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
@@ -33,6 +33,7 @@ __all__ = [
     "style",
     "tex_table",
     "time_unit",
+    "wrapped",
 ]
 
 Width: TypeAlias = Literal["column", "page"]
@@ -43,6 +44,9 @@ INCHES: Mapping[Width, float] = {"column": 3.5, "page": 7.16}
 """Of the columns and pages of IEEE's and ACM's two-column papers."""
 
 _POINTS = 8
+_LINE_INCHES = 0.14
+"""A line of text."""
+
 _DPI = 300
 
 _STYLE: Mapping[str, Any] = {
@@ -56,6 +60,7 @@ _STYLE: Mapping[str, Any] = {
     "ytick.labelsize": _POINTS,
     "legend.fontsize": _POINTS,
     "figure.titlesize": _POINTS,
+    "figure.labelsize": _POINTS,
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
@@ -102,17 +107,48 @@ def canvas(width: Width, height: float) -> Any:
 
 
 def headline(figure: Any, text: str) -> None:
-    """What ran on what, above everything."""
-    figure.suptitle(text, x=0.01, ha="left", fontweight="bold")
+    """What ran on what, above everything; in as many lines as it needs, each making it higher."""
+    title = figure.suptitle("", x=0.01, ha="left", fontweight="bold")
+    room = 0.97 * figure.get_figwidth() * figure.dpi
+
+    def fits(line: str) -> bool:
+        title.set_text(line)
+        return bool(title.get_window_extent().width <= room)
+
+    lines = wrapped(text, fits)
+    title.set_text("\n".join(lines))
+    figure.set_figheight(figure.get_figheight() + _LINE_INCHES * (len(lines) - 1))
 
 
-def label(workload: str, machine: str, format: str, images: int = 1) -> str:
+def wrapped(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Lines that fit, broken between words, and inside of a word only if it fits in no line.
+
+    >>> wrapped("deit-small on edge-32x32, int8", lambda line: len(line) <= 9)
+    ['deit-smal', 'l on', 'edge-32x3', '2, int8']
+    """
+    lines: list[str] = []
+    line = ""
+    for word in text.split():
+        if line and fits(f"{line} {word}"):
+            line = f"{line} {word}"
+            continue
+        lines += [line] if line else []
+        line = word
+        while len(line) > 1 and not fits(line):
+            cut = next((n for n in range(len(line) - 1, 1, -1) if fits(line[:n])), 1)
+            lines.append(line[:cut])
+            line = line[cut:]
+    return [*lines, line]
+
+
+def label(workload: str, machine: str, format: str, images: int = 1, tokens: str = "") -> str:
     """What ran on what.
 
-    >>> label("deit-small", "edge-32x32", "int8", 8)
-    'deit-small on edge-32x32, int8, batch 8'
+    >>> label("deit-small", "edge-32x32", "int8", 8, "digits16")
+    'deit-small on edge-32x32, int8, batch 8, digits16'
     """
-    return f"{workload} on {machine}, {format}" + (f", batch {images}" if images > 1 else "")
+    more = [f"batch {images}"] * (images > 1) + [tokens] * bool(tokens)
+    return ", ".join([f"{workload} on {machine}, {format}", *more])
 
 
 def time_unit(longest_s: float) -> tuple[float, str]:

@@ -13,7 +13,7 @@ from ..sim.result import KernelResult, Result
 from .charts import StackedBars, stacked_bars
 from .compare import Comparison, factor
 from .groups import by_kernel
-from .style import CAUSE_COLORS, CAUSE_LABELS, ENERGY_COLORS, ENERGY_LABELS
+from .style import CAUSE_COLORS, ENERGY_COLORS, ENERGY_LABELS, cause_labels
 from .table import bindings_line, noted, run_line
 from .timeline import timeline
 from .units import percent, plain, quantity
@@ -96,7 +96,8 @@ def _losses_chart(comparisons: Sequence[Comparison]) -> StackedBars:
         shares = result.losses.shares()
         return {cause: share * result.latency_per_image_s for cause, share in shares.items()}
 
-    return stacked_bars(comparisons, parts, "s", CAUSE_COLORS, CAUSE_LABELS)
+    labels = cause_labels(*(result.gpu for one in comparisons for result in one.results))
+    return stacked_bars(comparisons, parts, "s", CAUSE_COLORS, labels)
 
 
 def _energy_chart(comparisons: Sequence[Comparison]) -> StackedBars:

@@ -23,13 +23,15 @@ __all__ = [
     "policies_values",
 ]
 
-_MARKS = {50: ("o", "white", 3.5), 95: ("^", ORANGE, 6.5), 99: ("s", BLACK, 2.5)}
-"""Marker, its filling and its size by percentile, such that none hides another."""
+_MARKS = {50: ("o", "white", -0.25), 95: ("^", ORANGE, 0.0), 99: ("s", BLACK, 0.25)}
+"""Marker, its filling and its height in a row by percentile, such that none hides another."""
+
+_MARK_POINTS = 3.2
 
 _BAR = 0.72
 
 
-def policies_figure(run: RaggedRun, *, width: Width = "column") -> Figure:
+def policies_figure(run: RaggedRun, *, width: Width = "column", tokens: str = "") -> Figure:
     """A bar for each policy, as high at a latency as the share of images that take longer.
 
     So the end of a bar is the distribution: upright where all images take the same time, slanted
@@ -38,6 +40,7 @@ def policies_figure(run: RaggedRun, *, width: Width = "column") -> Figure:
     Args:
         run: From `sim.ragged.run_policies`.
         width: Of the figure.
+        tokens: The name of the token trace, for the title.
     """
     with style():
         figure = canvas(width, 0.95 + 0.21 * len(run.policies))
@@ -54,7 +57,7 @@ def policies_figure(run: RaggedRun, *, width: Width = "column") -> Figure:
         for axes in panels:
             axes.tick_params(axis="y", length=0)
             grid(axes, "x")
-        headline(figure, label(run.workload, run.machine, run.format, run.batch))
+        headline(figure, label(run.workload, run.machine, run.format, run.batch, tokens))
         handles, names = panels[0].get_legend_handles_labels()
         place = "outside lower center"
         figure.legend(handles, names, loc=place, ncols=len(names), handlelength=1)
@@ -81,7 +84,7 @@ def policies_notes(run: RaggedRun, tokens: str) -> list[str]:
     return [
         label(run.workload, run.machine, run.format, run.batch),
         f"tokens: {tokens}; {_images(run)}",
-        "latency of an image: until its batch is done; dense: the model without pruning",
+        f"latency of an image: until its batch is done; dense: {run.base_is}",
         *left_out,
     ]
 
@@ -153,16 +156,16 @@ def _latencies(axes: Any, run: RaggedRun) -> None:
             scale * latencies, floor, floor - _BAR * longer, step="post",
             facecolor=SKY, edgecolor=BLACK, linewidth=0.5,
         )  # fmt: skip
-    for percent, (marker, color, size) in _MARKS.items():
+    for percent, (marker, color, height) in _MARKS.items():
         times = [scale * one.percentile_s(percent) for one in run.policies]
-        heights = [place + _BAR * (percent / 100 - 0.5) for place in range(len(times))]
+        heights = [place + height for place in range(len(times))]
         axes.plot(
-            times, heights, linestyle="", marker=marker, markerfacecolor=color, markersize=size,
-            markeredgecolor=BLACK, markeredgewidth=0.5, label=f"p{percent}", clip_on=False,
+            times, heights, linestyle="", marker=marker, markersize=_MARK_POINTS, clip_on=False,
+            markerfacecolor=color, markeredgecolor=BLACK, markeredgewidth=0.5, label=f"p{percent}",
         )  # fmt: skip
     axes.set_xlim(left=0)
     axes.locator_params(axis="x", nbins=5)
-    axes.set_xlabel(f"latency of an image ({unit})")
+    axes.set_xlabel(f"latency of\nan image ({unit})")
 
 
 def _bars(axes: Any, title: str, values: list[float], color: str, hatch: str = "") -> None:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from ..sim.batches import ORDERS
 from ..sim.policy_runs import READY, SWITCH_S
 from ..sim.ragged_result import PolicyRun, RaggedRun
 from ..sim.waterfall import STEPS
-from .table import add_row, aligned
+from .table import add_row, aligned, as_text
 from .units import percent, plain, quantity, ratio
+from .waterfall import READ_ITS_ENDS
 
 if TYPE_CHECKING:
     from ..workloads import TokenTrace
 
 __all__ = ["ragged_values", "ragged_view"]
 
-_ROOM = 88  # columns beside the policies' names from which on there is room for all
+_FIRST_TO_GO = ("p95", "MACs", "padded", "p99", "util.", "energy", "images/s", "p50")
+"""Columns of the policies' table that give way to the policies' names, in this order."""
 
 
 def ragged_view(run: RaggedRun, trace: TokenTrace, width: int = 80) -> RenderableType:
     """What was run, the policies' table, and where the best of them lost its speed-up."""
     title = Text.assemble((run.workload, "bold"), " on ", (run.machine, "bold"))
     lines = [Text(f"  {line}") for line in _about(run, trace)]
-    return Group(title, *lines, "", _policies(run, width), "", _waterfalls(run), *_notes(run), "")
+    return Group(
+        title, *lines, "", _policies(run, width), "", _waterfalls(run, width), *_notes(run), ""
+    )
 
 
 def ragged_values(run: RaggedRun, trace: TokenTrace) -> dict[str, Any]:
@@ -110,34 +115,69 @@ def _policies(run: RaggedRun, width: int) -> RenderableType:
         "MACs": lambda one: f"{ratio(_promise(run, one))} fewer",
         "speed-up": lambda one: ratio(run.speedup(one)),
     }
-    room = width - max(len(one.policy.name) for one in run.policies)
-    kept = [name for name in columns if room >= _ROOM or name not in ("p95", "MACs")]
-    table = aligned(kept)
-    for one in run.policies:
-        add_row(table, [columns[name](one) for name in kept])
+
+    def made(kept: Collection[str]) -> Table:
+        table = aligned(list(kept))
+        for one in run.policies:
+            add_row(table, [columns[name](one) for name in kept])
+        return table
+
+    kept = dict.fromkeys(columns)
+    for name in _FIRST_TO_GO:
+        if _columns(made(kept)) > width:
+            del kept[name]
     return Group(
-        table,
-        Text("p50...: latency of an image, until its batch is done; energy: of an image", "dim"),
-        Text("padded: MACs on tokens that nobody keeps; speed-up: throughput over dense", "dim"),
+        made(kept),
+        *(
+            Text("; ".join(line[name] for name in line if name in kept), "dim")
+            for line in _LEGEND
+            if line.keys() & kept.keys()
+        ),
     )
 
 
-def _waterfalls(run: RaggedRun) -> RenderableType:
-    """What MACs promise and what is left of it, cause by cause."""
+_LEGEND: tuple[dict[str, str], ...] = (
+    {
+        "p50": "p50...: latency of an image, until its batch is done",
+        "energy": "energy: of an image",
+    },
+    {
+        "padded": "padded: MACs on tokens that nobody keeps",
+        "speed-up": "speed-up: throughput over dense",
+    },
+    {"util.": "util.: of the model's own MACs; tilewise run counts selectors' too"},
+)
+"""What columns mean; lines below the policies' table."""
+
+
+def _waterfalls(run: RaggedRun, width: int) -> RenderableType:
+    """What MACs promise and what is left of it, cause by cause; in parts if there is no room."""
     others = [one for one in run.policies if one is not run.base]
     causes = [
         cause for cause in STEPS if any(one.steps[cause] or run.base.steps[cause] for one in others)
     ]
-    table = aligned(["speed-up with", *(_SHORT[cause] for cause in causes)])
-    for one in others:
-        steps = {step.cause: step.speedup for step in run.waterfall(one)}
-        add_row(table, [one.policy.name, *(f"{steps[cause]:.2f}" for cause in causes)])
-    table.caption = (
-        "over dense, with each cause added to those left of it; the last is the real one"
-    )
-    table.caption_justify = "left"
-    return table
+    short = {**_SHORT, "wait": "launch"} if run.gpu else _SHORT
 
+    def made(causes: Sequence[str]) -> list[RenderableType]:
+        table = aligned(["speed-up with", *(short[cause] for cause in causes)])
+        for one in others:
+            steps = {step.cause: step.speedup for step in run.waterfall(one)}
+            add_row(table, [one.policy.name, *(f"{steps[cause]:.2f}" for cause in causes)])
+        if _columns(table) <= width or len(causes) == 1:
+            return [table]
+        half = (len(causes) + 1) // 2
+        return [*made(causes[:half]), "", *made(causes[half:])]
+
+    told = "over dense, with each cause added to those before it; the last is the real one"
+    return Group(*made(causes), Text(told, "dim"))
+
+
+def _columns(table: Table) -> int:
+    """How wide a table is where there is room for all of it."""
+    return max(map(len, as_text(table, _ROOM).splitlines()))
+
+
+_ROOM = 1000
 
 _SHORT = {
     "useful": "MACs",
@@ -165,6 +205,8 @@ def _notes(run: RaggedRun) -> list[Text]:
         tokens = f"{run.tile} token{'s' * (run.tile > 1)}"
         lines.append(f"{', '.join(tiled)}: in tiles of {tokens}")
     lines += [f"{name} is left out: {why}" for name, why in run.left_out.items()]
+    if run.gpu:
+        lines.append(f"launch: launches and decisions; {READ_ITS_ENDS}")
     return [Text(line, style="dim") for line in lines]
 
 

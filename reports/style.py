@@ -15,6 +15,7 @@ __all__ = [
     "ENERGY_LABELS",
     "UNIT_COLORS",
     "UNIT_LABELS",
+    "cause_labels",
     "ink",
 ]
 
@@ -46,6 +47,17 @@ CAUSE_LABELS: Mapping[str, str] = {
     "wait": "wait",
     "imbalance": "imbalance",
 }
+
+
+def cause_labels(*gpu: bool) -> Mapping[str, str]:
+    """By cause, for machines that each are a GPU or not: a GPU's wait is launches and read-backs.
+
+    >>> cause_labels(True)["wait"], cause_labels(False, True)["wait"]
+    ('launches', 'wait, launches')
+    """
+    names = [name for name, there in (("wait", False), ("launches", True)) if there in gpu]
+    return {**CAUSE_LABELS, "wait": ", ".join(names)}
+
 
 UNIT_COLORS: Mapping[str, str] = {
     "weights": SKY,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from rich import box
@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..sim.result import Result
+from .bars import bars
 from .compare import Comparison, factor
 from .groups import Row, by_kernel, by_module
-from .style import CAUSE_COLORS, CAUSE_LABELS, ENERGY_COLORS, ENERGY_LABELS
+from .style import CAUSE_COLORS, ENERGY_COLORS, ENERGY_LABELS, cause_labels
 from .units import percent, plain, quantity
 
 __all__ = [
@@ -121,25 +122,25 @@ def bindings_line(result: Result, given: Collection[str]) -> str:
 
 def losses_table(result: Result) -> Table:
     """Where the time of the arrays went; causes without a share are left out."""
-    shares = result.losses.shares()
-    present = [(CAUSE_LABELS[c], share, CAUSE_COLORS[c]) for c, share in shares.items() if share]
-    return _bars("Where the time went", present)
+    shares, labels = result.losses.shares(), cause_labels(result.gpu)
+    present = [(labels[c], share, CAUSE_COLORS[c]) for c, share in shares.items() if share]
+    return bars("Where the time went", present)
 
 
 def energy_table(result: Result) -> Table:
     """Joules by component, the largest first."""
     parts = sorted(result.energy_by_component_j.items(), key=lambda item: -item[1])
     present = [(name, joules) for name, joules in parts if joules]
-    bars = [
+    shares = [
         (ENERGY_LABELS[name], joules / result.energy_j, ENERGY_COLORS[name])
         for name, joules in present
     ]
-    return _bars("Energy", bars, [quantity(joules, "J") for _, joules in present])
+    return bars("Energy", shares, [quantity(joules, "J") for _, joules in present])
 
 
 def kernel_table(rows: Sequence[Row], result: Result, width: int = 80) -> Table:
     """Kernels, or groups of them, with their part of the run."""
-    wide = width >= _WIDE
+    wide, labels = width >= _WIDE, cause_labels(result.gpu)
     several = any(row.kernels > 1 for row in rows)
     columns: dict[str, Callable[[Row], str]] = {
         "module" if several else "kernel": lambda row: row.name,
@@ -151,7 +152,7 @@ def kernel_table(rows: Sequence[Row], result: Result, width: int = 80) -> Table:
         _SHARE if several else "util.": lambda row: _utilization(row, several),
         "DRAM": lambda row: quantity(row.dram_bytes, "B"),
         "energy": lambda row: quantity(row.energy_j, "J"),
-        "main loss": _main_loss,
+        "main loss": lambda row: _main_loss(row, labels),
     }
     dropped = {"kind"} if several else {"kernels"}
     dropped |= set() if wide else {"kernels", "kind", "share", "DRAM"}
@@ -176,14 +177,16 @@ def _utilization(row: Row, several: bool) -> str:
     return percent(share) if row.macs else "-"
 
 
-def _main_loss(row: Row) -> str:
+def _main_loss(row: Row, labels: Mapping[str, str]) -> str:
     cause, share = row.main_loss
-    return f"{CAUSE_LABELS[cause]} {percent(share)}" if share else "-"
+    return f"{labels[cause]} {percent(share)}" if share else "-"
 
 
 def comparison_table(*comparisons: Comparison) -> Table:
     """Results beside their bases, image for image, under the machines' names."""
-    columns = ["workload", "latency", "util.", "energy", "MACs"]
+    several = any(result.batch > 1 for comparison in comparisons for result in comparison.results)
+    each = "\n/image" if several else ""
+    columns = ["workload", f"latency{each}", "util.", f"energy{each}", f"MACs{each}"]
     table = aligned([*columns, *(f"{what}\nchange" for what in ("MACs", "latency", "energy"))])
     machine = ""
     for comparison in comparisons:
@@ -240,16 +243,21 @@ def comparison_view(
 ) -> RenderableType:
     """Comparisons, what was bound in them, and each in a sentence."""
     results = [result for comparison in comparisons for result in comparison.results]
-    bound = {
-        f"{result.workload}: {bindings_line(result, given)}": None
-        for result in results
-        if result.bindings
-    }
+    bound = dict.fromkeys(
+        f"{result.workload}: {line}" for result in results if (line := _bound_line(result, given))
+    )
     sentences = [sentence for comparison in comparisons for sentence in comparison.sentences]
     notes = noted(note for comparison in comparisons for note in comparison.notes)
     lines = [Text(line, style="dim") for line in bound] + [Text(line) for line in sentences]
     lines += [Text(f"note: {note}", style="yellow") for note in notes]
     return Group(comparison_table(*comparisons), *lines, "")
+
+
+def _bound_line(result: Result, given: Collection[str]) -> str:
+    """Every symbol's value, and the batch if no symbol stands for it."""
+    besides = result.batch > 1 and "batch" not in result.bindings
+    parts = [f"batch {result.batch}"] * besides + [bindings_line(result, given)]
+    return ", ".join(part for part in parts if part)
 
 
 def facts(title: str, pairs: Sequence[tuple[str, object]]) -> Table:
@@ -270,32 +278,3 @@ def as_text(view: RenderableType, width: int = 100) -> str:
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue().rstrip("\n")
-
-
-def _bars(title: str, parts: Sequence[tuple[str, float, str]], values: Iterable[str] = ()) -> Table:
-    """A bar for each part, as long as its share."""
-    table = Table.grid(padding=(0, 1))
-    table.title, table.title_justify, table.title_style = title, "left", "bold"
-    table.add_column(min_width=14)
-    table.add_column(justify="right", min_width=7)
-    texts = list(values)
-    if texts:
-        table.add_column(justify="right", min_width=8)
-    table.add_column(width=_BAR)
-    for index, (label, share, color) in enumerate(parts):
-        cells: list[RenderableType] = [f"  {label}", percent(share)]
-        if texts:
-            cells.append(texts[index])
-        table.add_row(*cells, Text(_bar(share), style=color))
-    return table
-
-
-_BAR = 24
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
-
-
-def _bar(share: float) -> str:
-    """Full blocks and one eighth; something is never shown as nothing."""
-    eighths = max(1, round(share * _BAR * 8)) if share > 0 else 0
-    whole, part = divmod(eighths, 8)
-    return "█" * whole + (_EIGHTHS[part] if part else "")

@@ -13,16 +13,24 @@ from .style import BLACK, BLUE, DARK, GREEN, ORANGE, VERMILLION
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["waterfall_figure", "waterfall_notes", "waterfall_rows"]
+__all__ = ["READ_ITS_ENDS", "waterfall_figure", "waterfall_notes", "waterfall_rows"]
+
+READ_ITS_ENDS = (
+    "selectors' launches count as the selectors', so on a GPU a waterfall dips and recovers: "
+    "read its ends"
+)
 
 
-def waterfall_figure(run: RaggedRun, policy: PolicyRun, *, width: Width = "column") -> Figure:
+def waterfall_figure(
+    run: RaggedRun, policy: PolicyRun, *, width: Width = "column", tokens: str = ""
+) -> Figure:
     """Bars from top to bottom: the promise, what each cause takes or gives, what is left.
 
     Args:
         run: From `sim.ragged.run_policies`.
         policy: Which of its policies.
         width: Of the figure.
+        tokens: The name of the token trace, for the title.
     """
     with style():
         rows = waterfall_rows(run, policy)
@@ -37,7 +45,8 @@ def waterfall_figure(run: RaggedRun, policy: PolicyRun, *, width: Width = "colum
                 edgecolor=BLACK, linewidth=0.5,
             )  # fmt: skip
             weight = "bold" if row["whole"] else "normal"
-            beside(axes, max(start, end), place, _change(row), fontweight=weight)
+            behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+            beside(axes, max(start, end), place, _change(row), fontweight=weight, bbox=behind)
             if place + 1 < len(rows):
                 axes.plot([end, end], [place - 0.31, place + 1.31], color=BLACK, linewidth=0.5)
         grid(axes, "x")
@@ -47,8 +56,10 @@ def waterfall_figure(run: RaggedRun, policy: PolicyRun, *, width: Width = "colum
         axes.invert_yaxis()
         axes.set_xlim(0, (1.28 if width == "column" else 1.1) * longest)
         axes.locator_params(axis="x", nbins=6)
-        axes.set_xlabel("speed-up over no pruning")
-        title = label(run.workload, run.machine, run.format, run.batch)
+        axes.set_xlabel(f"speed-up over {run.base_is}")
+        if run.gpu:
+            figure.supxlabel("selectors' launches come first: read its ends", x=0.01, ha="left")
+        title = label(run.workload, run.machine, run.format, run.batch, tokens)
         headline(figure, f"{title}: {policy.policy.name}")
         drawn: Figure = figure
     return drawn
@@ -60,11 +71,19 @@ def waterfall_rows(run: RaggedRun, policy: PolicyRun) -> list[dict[str, Any]]:
     A bar runs `from` one speed-up `to` another; where it is the `whole` speed-up it begins at 0.
     """
     steps = run.waterfall(policy)
-    rows = [_row("useful", 0.0, steps[0].speedup, whole=True)]
+    meanings = {**STEPS, "measured": "simulated"}
+    if run.gpu:
+        meanings["wait"] = "launches and decisions"
+
+    def row(cause: str, start: float, end: float, *, whole: bool) -> dict[str, Any]:
+        what = meanings[cause]
+        return {"cause": cause, "what": what, "from": start, "to": end, "whole": whole}
+
+    rows = [row("useful", 0.0, steps[0].speedup, whole=True)]
     for before, after in pairwise(steps):
         if after.speedup != before.speedup:
-            rows.append(_row(after.cause, before.speedup, after.speedup, whole=False))
-    return [*rows, _row("measured", 0.0, steps[-1].speedup, whole=True)]
+            rows.append(row(after.cause, before.speedup, after.speedup, whole=False))
+    return [*rows, row("measured", 0.0, steps[-1].speedup, whole=True)]
 
 
 def waterfall_notes(run: RaggedRun, policy: PolicyRun, tokens: str) -> list[str]:
@@ -73,13 +92,9 @@ def waterfall_notes(run: RaggedRun, policy: PolicyRun, tokens: str) -> list[str]
         label(run.workload, run.machine, run.format, run.batch),
         f"policy {policy.policy.name}: {policy.policy.practice}",
         f"tokens: {tokens}",
-        "speed-up over the model without pruning, with each cause added to those above it",
+        f"speed-up over {run.base_is}, with each cause added to those above it",
+        *([READ_ITS_ENDS] if run.gpu else []),
     ]
-
-
-def _row(cause: str, start: float, end: float, *, whole: bool) -> dict[str, Any]:
-    what = STEPS.get(cause, "simulated")
-    return {"cause": cause, "what": what, "from": start, "to": end, "whole": whole}
 
 
 def _change(row: dict[str, Any]) -> str:

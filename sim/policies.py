@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["POLICIES", "Counts", "Policy", "PolicyError", "policy"]
+__all__ = ["POLICIES", "Counts", "Policy", "PolicyError", "policies", "policy"]
 
 Counts = NDArray[np.int64]
 """Patches kept, `(images, selectors)`."""
@@ -180,8 +180,10 @@ def policy(name: str) -> Policy:
     preset, *choices = name.split("/")
     presets = {one.name: one for one in POLICIES}
     if preset not in presets:
+        wrong = f"no policy is called {preset}{_near(preset, presets)}"
         raise PolicyError(
-            f"no policy is called {preset}{_near(preset, presets)} There are {', '.join(presets)}, "
+            f"{wrong if preset else 'wanted the name of a policy, got nothing.'} "
+            f"There are {', '.join(presets)}, "
             "each with /batch or /image and /known or /unknown behind it, as exact/batch"
         )
     changes: dict[str, Any] = {}
@@ -198,6 +200,22 @@ def policy(name: str) -> Policy:
     if not changes:
         return presets[preset]
     return replace(presets[preset], name=name, practice=f"{preset} with other choices", **changes)
+
+
+def policies(names: str) -> tuple[Policy, ...]:
+    """Those of several names, with commas between them.
+
+    >>> [one.name for one in policies("exact, pack/known")]
+    ['exact', 'pack/known']
+
+    Raises:
+        PolicyError: One of them is none, or is named twice.
+    """
+    found = tuple(policy(name.strip()) for name in names.split(","))
+    for at, one in enumerate(found):
+        if one in found[:at]:
+            raise PolicyError(f"policy {one.name} is named twice; name each once")
+    return found
 
 
 def _near(name: str, known: Collection[str]) -> str:

@@ -126,6 +126,8 @@ def run_policies(
         counts=counts,
         policies=tuple(runs(case, policies, images, workers, progress)),
         left_out=left_out,
+        sizes=tuple(symbols),
+        gpu=isinstance(machine, Gpu),
     )
 
 

@@ -88,6 +88,8 @@ class RaggedRun:
         counts: Patches that each image keeps, `(images, selectors)`.
         policies: `dense` among them.
         left_out: Names of policies that were not run, and why.
+        sizes: The symbols that differ from image to image, if they are not kept counts.
+        gpu: Whether the machine is one, where to wait is to launch kernels and to read back.
     """
 
     workload: str
@@ -100,11 +102,18 @@ class RaggedRun:
     counts: Counts = field(repr=False)
     policies: tuple[PolicyRun, ...]
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    sizes: tuple[str, ...] = ()
+    gpu: bool = False
 
     @cached_property
     def base(self) -> PolicyRun:
         """The run without pruning."""
         return next(run for run in self.policies if run.policy == POLICIES[0])
+
+    @property
+    def base_is(self) -> str:
+        """What `dense` is, in words."""
+        return "the largest size" if self.sizes else "no pruning"
 
     def speedup(self, run: PolicyRun) -> float:
         """Throughput over that of the run without pruning."""

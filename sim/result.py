@@ -77,6 +77,7 @@ class Result:
         operators: The kernels, in the order in which they ran.
         spans: What each unit did when.
         notes: What the reader of the workload wants to be known.
+        gpu: Whether the machine is one, where to wait is to launch kernels and to read back.
     """
 
     version: str
@@ -96,6 +97,7 @@ class Result:
     operators: tuple[KernelResult, ...]
     spans: Spans = field(repr=False)
     notes: tuple[str, ...] = ()
+    gpu: bool = False
 
     @property
     def latency_s(self) -> float:

@@ -84,6 +84,7 @@ def simulate(
         operators=operators,
         spans=spans,
         notes=workload.notes,
+        gpu=isinstance(machine, Gpu),
     )
 
 

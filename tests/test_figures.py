@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tilewise.reports.sparsity import (
 )
 from tilewise.reports.waterfall import waterfall_figure, waterfall_notes, waterfall_rows
 from tilewise.sim.cliff import Staircase, staircase
+from tilewise.sim.policies import policy
 from tilewise.sim.ragged import run_policies
 from tilewise.sim.ragged_result import RaggedRun
 from tilewise.sim.sparsity import Sparsity, sparsity
@@ -103,6 +105,43 @@ def test_all_text_has_eight_points_and_lies_inside(draw: Callable[[Width], Any])
         wide, high = figure.get_size_inches()
         assert 0 <= drawn.x0 < drawn.x1 <= wide
         assert 0 <= drawn.y0 < drawn.y1 <= high
+
+
+@pytest.mark.parametrize("width", INCHES)
+def test_long_names_are_not_cut_off(run: RaggedRun, width: Width) -> None:
+    own = replace(run.policies[-1], policy=policy("respecialise/batch/unknown"))
+    renamed = replace(
+        run, workload="x" * 120, machine="zcu102-heatvit", policies=(*run.policies, own), gpu=True
+    )
+    for figure in (
+        policies_figure(renamed, width=width, tokens="dinov2-crops"),
+        waterfall_figure(renamed, own, width=width, tokens="dinov2-crops"),
+    ):
+        drawn: Any = figure
+        drawn.draw_without_rendering()
+        title = drawn._suptitle.get_window_extent()
+        assert title.x1 <= drawn.bbox.x1
+        said = drawn._suptitle.get_text()
+        assert "\n" in said
+        assert "dinov2-crops" in said
+        lowest = drawn.axes[0].get_tightbbox().y1
+        assert title.y0 >= lowest, "the figure has grown by the title's lines"
+        assert drawn.get_tightbbox().x1 <= INCHES[width]
+
+
+def test_on_a_gpu_a_wait_is_launches_and_decisions(run: RaggedRun) -> None:
+    for gpu, there in ((False, "waiting for decisions"), (True, "launches and decisions")):
+        rows = waterfall_rows(replace(run, gpu=gpu), run.policies[-1])
+        assert {row["what"] for row in rows if row["cause"] == "wait"} == {there}
+
+
+def test_no_mark_of_a_percentile_hides_another(run: RaggedRun) -> None:
+    figure: Any = policies_figure(run)
+    marks = {str(line.get_label()): line for line in figure.axes[0].get_lines()}
+    heights = [marks[name].get_ydata()[0] for name in ("p50", "p95", "p99")]
+    points = 72 * figure.axes[0].get_window_extent().height / figure.dpi / len(run.policies)
+    for above, below in pairwise(heights):
+        assert (below - above) * points >= marks["p95"].get_markersize() - 0.5
 
 
 def test_the_same_numbers_give_the_same_bytes(draw: Callable[[Width], Any], tmp_path: Path) -> None:
@@ -254,8 +293,7 @@ def tilewise(
     """Runs a command line in this process, on a small model."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    for command in ("cli_figure", "cli_advise"):
-        monkeypatch.setattr(f"tilewise.{command}.find_workload", found)
+    monkeypatch.setattr("tilewise.cli_inputs.find_workload", found)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as exit_:
@@ -275,23 +313,27 @@ def traced(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize(
-    ("what", "more"),
+    ("what", "more", "named"),
     [
-        ("cliff", ()),
-        ("policies", ("--tokens", "hand.csv", "--batch", "2")),
-        ("waterfall", ()),
-        ("waterfall", ("--tokens", "hand.csv", "--policy", "pack", "--width", "page")),
-        ("sparsity", ("--width", "page")),
+        ("cliff", (), ""),
+        ("policies", ("--tokens", "hand.csv", "--batch", "2"), "-hand-batch2"),
+        ("waterfall", (), "-exact"),
+        (
+            "waterfall",
+            ("--tokens", "hand.csv", "--policy", "exact/batch", "--width", "page"),
+            "-hand-exact-batch",
+        ),
+        ("sparsity", ("--width", "page"), ""),
     ],
 )
 @pytest.mark.parametrize("machine", ["gemmini-16x16", "a100-80gb", "zcu102-heatvit"])
 def test_figure_writes_its_files(
-    tilewise: Tilewise, tmp_path: Path, what: str, more: tuple[str, ...], machine: str
+    tilewise: Tilewise, tmp_path: Path, what: str, more: tuple[str, ...], named: str, machine: str
 ) -> None:
     code, out, err = tilewise("figure", what, "m", "--on", machine, "--out", "new/folder", *more)
     assert (code, err) == (0, "")
     table = what in ("policies", "sparsity")
-    written = paths(tmp_path / "new" / "folder", f"{what}-heatvit-{machine}", table=table)
+    written = paths(tmp_path / "new" / "folder", f"{what}-heatvit-{machine}{named}", table=table)
     assert sorted((tmp_path / "new" / "folder").iterdir()) == sorted(written)
     assert out.count("wrote ") == len(written)
     pdf, png, numbers = (path.read_bytes() for path in written[:3])
@@ -299,6 +341,7 @@ def test_figure_writes_its_files(
     assert png.startswith(b"\x89PNG")
     text = numbers.decode()
     assert f"# heatvit on {machine}" in text
+    assert ("read its ends" in out) == (what == "waterfall" and machine == "a100-80gb")
     if what in ("policies", "waterfall"):
         assert ("(made by hand)" if more else "keeps kept_1=22, kept_2=9") in text
 
@@ -315,6 +358,13 @@ def test_figure_writes_its_files(
         (("waterfall", "--tokens", "digits"), "no token trace is called digits; did you mean"),
         (("waterfall", "--policy", "dense"), "--policy dense: it is what"),
         (("waterfall", "--bind", "kept_1=99"), "kept_1=99 is out of range"),
+        (("waterfall", "--policy", ""), "wanted the name of a policy, got nothing"),
+        (("waterfall", "--policies", "pack"), "--policies pack: figure waterfall does not take"),
+        (
+            ("policies", "--tokens", "dinov2-crops", "--policies", "pack,pack"),
+            "policy pack is named twice; name each once",
+        ),
+        (("cliff", "--keep", "0.5"), "--keep 0.5: say how to prune too"),
         (("cliff", "--format", "fp8"), "gemmini-16x16: format: wanted"),
         (("cliff", "--out", "file/x"), "file/x cannot be written: Not a directory"),
         (("cliff", "--out", "file"), "file cannot be written: File exists"),
@@ -333,6 +383,23 @@ def test_what_a_user_gets_wrong_is_one_line(
     assert not list(tmp_path.glob("out/*"))
 
 
+def test_images_of_different_sizes_are_drawn_too(
+    tilewise: Tilewise, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    sizes = TokenTrace.of("two", 225, [[64], [225]], "by hand", over=("patches",))
+    write_trace(sizes, tmp_path / "two.csv")
+    for what, more in (("waterfall", ("--policy", "exact")), ("policies", ("--policies", "exact"))):
+        code, _, err = tilewise(
+            "figure", what, "deit-small", "--on", "edge-32x32", "--tokens", "two.csv",
+            "--out", ".", *more,
+        )  # fmt: skip
+        assert (code, err) == (0, "")
+    (numbers,) = tmp_path.glob("waterfall*.csv")
+    assert "speed-up over the largest size" in numbers.read_text()
+
+
 @pytest.mark.usefixtures("traced")
 def test_advise_prints_sentences_and_numbers(tilewise: Tilewise) -> None:
     code, out, err = tilewise("advise", "m", "--on", "gemmini-16x16", "--json", "a.json")
@@ -341,8 +408,10 @@ def test_advise_prints_sentences_and_numbers(tilewise: Tilewise) -> None:
     values = json.loads(Path("a.json").read_text())
     assert [one["symbol"] for one in values["advice"]] == ["kept_1", "kept_2"]
     assert [one["now"]["tokens"] for one in values["advice"]] == [24, 11]
-    code, out, _ = tilewise(
+    assert max(map(len, out.splitlines())) <= 80
+    code, out, err = tilewise(
         "advise", "m", "--on", "gemmini-16x16", "--tokens", "hand.csv", "--json", "-"
     )
     assert code == 0
+    assert "the means of hand" in err
     assert [one["now"]["tokens"] for one in json.loads(out)["advice"]] == [24, 13]

@@ -1,5 +1,7 @@
 """Which question: does every policy do exactly the work it says, and is all time accounted for?"""
 
+import re
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -10,9 +12,11 @@ from hypothesis import strategies as st
 from ragged_cases import HEATVIT, edge, images, kept, masks_of, ratios
 
 from tilewise.arch import Accelerator
+from tilewise.reports.ragged import ragged_view
+from tilewise.reports.table import as_text
 from tilewise.sim.buckets import bucket_edges
 from tilewise.sim.lower import lower, plan
-from tilewise.sim.policies import POLICIES, PolicyError, policy
+from tilewise.sim.policies import POLICIES, PolicyError, policies, policy
 from tilewise.sim.program import total
 from tilewise.sim.ragged import run_policies
 from tilewise.sim.ragged_result import PolicyRun, RaggedRun
@@ -24,6 +28,7 @@ from tilewise.workloads.extent import evaluate, known
 from tilewise.workloads.graph import BindingError
 from tilewise.workloads.packing import side_by_side
 from tilewise.workloads.quantization import in_format
+from tilewise.workloads.tokens import TokenTrace
 from tilewise.workloads.unpruned import kept_symbols, patches_of, static, unpruned
 
 DEIT = zoo.load("deit-small")
@@ -314,6 +319,32 @@ def test_a_policy_that_is_none_is_refused_in_one_line(name: str, said: str) -> N
     with pytest.raises(PolicyError, match=said) as caught:
         policy(name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_policy_named_twice_or_not_at_all_is_refused() -> None:
+    assert [one.name for one in policies("exact, pack/known")] == ["exact", "pack/known"]
+    with pytest.raises(PolicyError, match="policy exact is named twice"):
+        policies("exact,pack,exact")
+    for none in ("", "exact,"):
+        with pytest.raises(PolicyError, match="wanted the name of a policy, got nothing"):
+            policies(none)
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 120])
+@pytest.mark.parametrize("gpu", [False, True])
+def test_names_of_policies_are_never_cut(ran: RaggedRun, width: int, gpu: bool) -> None:
+    own = replace(by_name(ran, "exact"), policy=policy("respecialise/batch/unknown"))
+    run = replace(ran, policies=(*ran.policies, own), gpu=gpu)
+    trace = TokenTrace.of("hand", 196, ran.counts, "by hand")
+    text = as_text(ragged_view(run, trace, width), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    assert len(re.findall(f"^{own.policy.name} ", text, re.MULTILINE)) >= 2
+    assert all(re.search(f"^{one.policy.name} ", text, re.MULTILINE) for one in run.policies)
+    assert ("read its ends" in " ".join(text.split())) == gpu
+    assert (" launch" in text) == gpu
+    named = {word for line in text.splitlines() for word in line.split()}
+    assert {"MACs", "select", "vector"} <= named, "every cause is there at any width"
 
 
 def test_masks_of_other_counts_and_sizes_out_of_range_are_refused() -> None:

@@ -80,6 +80,25 @@ def test_a_comparison_counts_by_the_image() -> None:
     assert gain.speed_up == pytest.approx(4 * one.latency_s / four.latency_s)
 
 
+def test_several_images_are_compared_by_the_image_and_it_says_so() -> None:
+    alone = as_text(comparison_view([compare(small(), small())]))
+    four = small(batch=4)
+    several = replace(four, bindings={}, workload="other")
+    text = as_text(comparison_view([compare(four, several)]))
+    assert "/image" not in alone
+    assert text.count("/image") == 3
+    assert "vit: batch=4" in text
+    assert "other: batch 4" in text
+
+
+def test_a_gpu_waits_for_launches_in_every_report() -> None:
+    gpu, array = small("a100-80gb"), small()
+    text = as_text(result_view(gpu))
+    assert re.search(r"^  launches ", text, re.MULTILINE)
+    assert not re.search(r"\bwait\b", text)
+    assert "wait, launches" in html_text([compare(gpu), compare(array)])
+
+
 def test_a_sentence_puts_the_speed_up_beside_the_macs() -> None:
     slower = replace(small(), cycles=2 * small().cycles)
     assert compare(small(), slower).sentences == (

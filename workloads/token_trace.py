@@ -219,7 +219,7 @@ class TokenTrace:
         if self.over:
             raise TraceError(
                 f"token trace {self.name} says how large images are ({', '.join(self.over)}), not "
-                "how many patches they keep; tilewise ragged takes it"
+                "how many patches they keep; tilewise ragged and figure take it"
             )
         if patches == self.patches:
             return self
