@@ -199,7 +199,7 @@ def resources(
     design = _design(machine, format, mac)
     return Resources(
         machine=machine.name, format=format, mac=mac, components=components,
-        errors=errors(design.kind, mac),
+        errors=errors(design.kind, "lut" if lut_pes else mac),
     )  # fmt: skip
 
 
@@ -223,6 +223,8 @@ def _array(
     machine: Accelerator, format: str, mac: Mac, macs_per_dsp: Fraction | None, lut_pes: int
 ) -> Component:
     array = machine.array
+    if lut_pes and mac == "lut":
+        raise FpgaError("lut_pes: wanted MACs in slices beside them, got all of LUTs (mac: lut)")
     if not 0 <= lut_pes <= array.pes:
         raise FpgaError(f"lut_pes: wanted at most the array's {array.pes:,} PEs, got {lut_pes:,}")
     design = _design(machine, format, mac)

@@ -86,6 +86,7 @@ class Comparison:
                 "workload": result.workload,
                 "machine": result.machine,
                 "format": result.format,
+                "bits": result.bits,
                 "batch": result.batch,
                 "latency_per_image_s": result.latency_per_image_s,
                 "utilization": result.utilization,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..arch import Accelerator, Gpu
 from ..workloads.graph import BindingError, Workload
+from ..workloads.quantization import formats_used
 from ..workloads.varying import Varying
 from .batches import Order
 from .policies import POLICIES, Counts, Policy, PolicyError
@@ -118,7 +119,7 @@ def run_policies(
     return RaggedRun(
         workload=workload.name,
         machine=machine.name,
-        format=case.format,
+        format=formats_used(case.varying.whole, case.format) or case.format,
         batch=batch,
         order=order,
         tile=tile,

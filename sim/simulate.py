@@ -72,7 +72,7 @@ def simulate(
         workload=workload.name,
         machine=machine.name,
         format=format,
-        bits=formats_used(bound),
+        bits=formats_used(bound, format),
         batch=known(bound.images),
         bindings=bindings,
         config_hash=hashlib.sha256(identity.encode()).hexdigest(),

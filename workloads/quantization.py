@@ -129,25 +129,29 @@ def in_format(workload: Workload, format: str) -> Workload:
     return replace(workload, operators=tuple(_formatted(o, format) for o in workload.operators))
 
 
-def formats_used(workload: Workload) -> str:
-    """The formats of a bound workload's own, by share of its weights and of its MACs, for people.
+def formats_used(workload: Workload, format: str) -> str:
+    """The formats of a bound workload, by share of its weights and of its MACs, for people.
 
     >>> from tilewise.workloads import zoo
     >>> deit = quantized(zoo.load("deit-small"), bit_rules("W4A8")).bind()
-    >>> formats_used(deit)
+    >>> formats_used(deit, "int8")
     'weights int4; activations int8'
 
-    Empty if it has none, so that all is in the format of the run.
+    Empty if it has none of its own, so that all is in `format`, that of the run.
     """
+    if not any(o.weight_formats or o.format for o in workload.operators):
+        return ""
     weights: Counter[str] = Counter()
     activations: Counter[str] = Counter()
     for operator in workload.operators:
         if not _is_layer(operator):
             continue
-        for format, rows in operator.weight_formats:
-            weights[format] += operator.parameters * rows // _rows(operator)
-        if operator.operands[0].format:
-            activations[operator.operands[0].format] += known(operator.macs)
+        activations[operator.operands[0].format or format] += known(operator.macs)
+        if operator.parameters:
+            rows_of = operator.weight_formats or ((format, _rows(operator)),)
+            whole = sum(rows for _, rows in rows_of) or 1
+            for name, rows in rows_of:
+                weights[name] += operator.parameters * rows // whole
     parts = [("weights", weights), ("activations", activations)]
     return "; ".join(f"{what} {_shares(found)}" for what, found in parts if found)
 
@@ -156,7 +160,11 @@ def _shares(found: Counter[str]) -> str:
     if len(found) == 1:
         return next(iter(found))
     whole = sum(found.values())
-    return ", ".join(f"{format} {count / whole:.0%}" for format, count in found.most_common())
+    return ", ".join(f"{format} {_percent(count, whole)}" for format, count in found.most_common())
+
+
+def _percent(count: int, whole: int) -> str:
+    return f"{count / whole:.0%}" if 0.005 <= count / whole <= 0.995 else f"{count / whole:.1%}"
 
 
 def _formatted(operator: Operator, format: str) -> Operator:
