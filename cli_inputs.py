@@ -153,13 +153,19 @@ def refuse_unbound_batch(workload: Workload, given: Mapping[str, int], batch: in
         UserError: The first size of the first input is a symbol without a value.
     """
     first = str(workload.inputs[0][1][0]) if workload.inputs and workload.inputs[0][1] else ""
-    unbound = {symbol.name for symbol in workload.symbols if symbol.default is None} - set(given)
-    if first == "batch" or first not in unbound:
+    unbound = [s for s in workload.symbols if s.default is None and s.name not in given]
+    if first == "batch" or first not in [symbol.name for symbol in unbound]:
         return
-    missing = f"{workload.name} needs a value for {first}, which looks like its batch: "
+    others = [symbol for symbol in unbound if symbol.name != first]
+    names = ", ".join(symbol.name for symbol in others)
+    missing = f"{workload.name} needs a value for {first}, which looks like its batch"
+    missing += f", and for {names}: " if others else ": "
+    examples = "".join(f" {symbol.example}" for symbol in others)
     if batch == 1:
-        raise UserError(f"{missing}bind it, for example {first}=1")
-    raise UserError(f"{missing}instead of --batch {batch}, --bind {first}={batch}")
+        raise UserError(
+            f"{missing}bind {'them' if others else 'it'}, for example {first}=1{examples}"
+        )
+    raise UserError(f"{missing}instead of --batch {batch}, --bind {first}={batch}{examples}")
 
 
 def input_files(*names: str | None) -> list[Path]:

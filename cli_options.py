@@ -73,8 +73,8 @@ Bits = Annotated[
     typer.Option(
         "--bits",
         metavar="RULES",
-        help="Bits of weights and activations: W4A8 for every layer, or a YAML file of rules. The "
-        "second workload's, if two are compared.",
+        help="Bits of weights and activations: W4A8 for every layer, W4 for its weights alone, or "
+        "a YAML file of rules. The second workload's, if two are compared.",
     ),
 ]
 Json = Annotated[

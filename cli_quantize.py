@@ -16,7 +16,12 @@ __all__ = ["quantize"]
 def quantize(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=WORKLOAD)],
     bits: Annotated[
-        str, typer.Option("--bits", metavar="RULES", help="W4A8 for every layer, or a YAML file.")
+        str,
+        typer.Option(
+            "--bits",
+            metavar="RULES",
+            help="W4A8 for every layer, W4 for its weights, or a YAML file.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="The .onnx or .onnx.gz file to write.")
@@ -36,9 +41,8 @@ def quantize(
     check_writable([out], input_files(model, bits))
     if model not in zoo.names():
         find_workload(model)  # which knows what to say of a name that is none
-    source = zoo.content(model) if model in zoo.names() else Path(model)
     try:
-        workload = write_quantized(source, rules, out)
+        workload = write_quantized(model, rules, out)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
     layers = sum(1 for operator in workload.operators if operator.weight_formats)

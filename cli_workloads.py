@@ -75,12 +75,12 @@ def traced_workload(
     from .workloads import trace
     from .workloads.unpruned import patches_of
 
-    model = with_bits(pruned_workload(name, prune, keep), bits)
+    model = pruned_workload(name, prune, keep)
     found = trace(tokens, patches_of(model, given) if model.dynamic else None)
     if found.over:
         base = with_bits(find_workload(name), bits) if prune else None
         return with_bits(sized_workload(name, model, prune, found.over), bits), found, base
-    return model, found.fitted(patches_of(model, given)), None
+    return with_bits(model, bits), found.fitted(patches_of(model, given)), None
 
 
 def sized_workload(

@@ -64,7 +64,7 @@ class Comparison:
     def sentences(self) -> tuple[str, ...]:
         """One for each result but the base: what its MACs promise and what it keeps."""
         return tuple(
-            f"{result.workload} on {result.machine}: "
+            f"{result.workload} on {result.machine}{_bits(self.base, result)}: "
             f"MACs {factor(gain.mac_ratio, 'fewer')}, latency {factor(gain.speed_up, 'less')}"
             for result, gain in zip(self.results[1:], self.gains[1:], strict=True)
         )
@@ -131,6 +131,14 @@ def compare(*results: Result) -> Comparison:
     return Comparison(results)
 
 
+def _bits(base: Result, result: Result) -> str:
+    """In what a result and its base store their numbers, if one has bits of its own."""
+    own, before = result.bits or result.format, base.bits or base.format
+    if own != before:
+        return f" ({own}; base: {before})"
+    return f" ({own})" if result.bits else ""
+
+
 def _gain(base: Result, result: Result) -> Gain:
     return Gain(
         speed_up=_over(base.latency_per_image_s, result.latency_per_image_s),
@@ -150,11 +158,14 @@ def _number(value: float) -> float | None:
 def factor(value: float, gain: str, loss: str = "more") -> str:
     """A gain in words that are right both ways.
 
-    >>> factor(1.7376, "fewer"), factor(0.5755, "fewer"), factor(1.0, "less")
+    It is equal where three digits show no difference.
+
+    >>> factor(1.7376, "fewer"), factor(0.5755, "fewer"), factor(0.9998, "less")
     ('1.74x fewer', '1.74x more', 'equal')
     """
     if not math.isfinite(value) or not value:
         return "not comparable"
-    if math.isclose(value, 1, rel_tol=1e-12):
+    shown = ratio(max(value, 1 / value))
+    if shown == ratio(1):
         return "equal"
-    return f"{ratio(value)} {gain}" if value > 1 else f"{ratio(1 / value)} {loss}"
+    return f"{shown} {gain if value > 1 else loss}"

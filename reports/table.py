@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -143,7 +144,7 @@ def kernel_table(rows: Sequence[Row], result: Result, width: int = 80) -> Table:
     wide, labels = width >= _WIDE, cause_labels(result.gpu)
     several = any(row.kernels > 1 for row in rows)
     columns: dict[str, Callable[[Row], str]] = {
-        "module" if several else "kernel": lambda row: row.name,
+        "module" if several else "kernel": lambda row: _label(row.name),
         "kernels": lambda row: str(row.kernels),
         "kind": lambda row: ", ".join(row.kinds),
         "time": lambda row: quantity(row.time_s, "s"),
@@ -167,6 +168,15 @@ def kernel_table(rows: Sequence[Row], result: Result, width: int = 80) -> Table:
         )
         table.caption_justify = "left"
     return table
+
+
+def _label(name: str) -> str:
+    """A kernel's name; if it has the rows of one width, without the operation, for want of room.
+
+    >>> _label("blocks.10.mlp.fc1/MatMul:int8"), _label("blocks.10.mlp.fc1/MatMul")
+    ('blocks.10.mlp.fc1:int8', 'blocks.10.mlp.fc1/MatMul')
+    """
+    return re.sub(r"/[^/:]*(?=:\w+$)", "", name)
 
 
 _SHARE = "module\nutil."

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
@@ -31,6 +32,7 @@ from tilewise.workloads.operator import Convolution, MatMul, Operand
 from tilewise.workloads.packing import side_by_side
 from tilewise.workloads.quantization import in_format
 from tilewise.workloads.unpruned import kept_symbols
+from tilewise.workloads.zoo import quasar
 
 TINY = vit(depth=1, embed=48, heads=3).bind({"batch": 1})
 MACHINES = ("edge-32x32", "zcu102-heatvit", "zcu102-systolic")
@@ -118,6 +120,57 @@ def test_words_of_a_port_hold_as_many_operands_as_fit() -> None:
     assert loops[4].store == 296 < loops[6].store == 394 < loops[8].store == 493
 
 
+def test_a_mapping_chosen_anew_may_move_more_bytes_in_a_layer_a_fixed_one_never() -> None:
+    # The figures of docs/quantization.md.
+    on, point = machine("edge-32x32"), quasar.QUASAR_SMALL
+    model = vit(
+        depth=point.depth, embed=point.embed, heads=point.heads, mlp_ratio=point.mlp_ratio
+    ).bind({"batch": 1})
+    wide, narrow = (quantized(model, uniform(*bits)) for bits in ((8, 8), (4, 8)))
+    mapping = plan(wide, on, "int8")
+    runs = [execute(wide, on, "int8", mapping), execute(narrow, on, "int8")]
+    runs.append(execute(narrow, on, "int8", mapping))
+    moved = [
+        next(o.dram_bytes for o in run.operators if o.name == "blocks.0.mlp.fc2/MatMul")
+        for run in runs
+    ]
+    assert moved == [839_520, 871_800, 608_880]
+    assert [run.spans.cycles for run in runs] == [2_409_836, 2_410_419, 2_407_550]
+
+
+# --- Weights alone
+
+
+def test_weights_alone_leave_activations_in_the_format_of_the_run() -> None:
+    model = quantized(TINY, bit_rules("W4"))
+    assert all(operator.format is None for operator in model.operators)
+    assert {operator.weight_formats for operator in model.operators if operator.parameters} >= {
+        (("int4", 192),), ()
+    }  # fmt: skip
+    for name, activations in (("edge-32x32", "int8"), ("a100-80gb", "fp16")):
+        run = simulate(model, load_machine(name))
+        assert run.bits == f"weights int4; activations {activations}"
+
+
+def test_a_gpu_computes_as_before_on_weights_of_fewer_bits() -> None:
+    on = load_machine("a100-80gb")
+    plain, fewer = simulate(TINY, on), simulate(quantized(TINY, bit_rules("W4")), on)
+    weights = sum(o.parameters for o in TINY.operators if isinstance(o, MatMul | Convolution))
+    assert fewer.cycles <= plain.cycles
+    assert plain.dram_bytes - fewer.dram_bytes == weights * (16 - 4) // 8
+    by_hand = quantized(TINY, bit_rules("W4A16"))
+    assert simulate(by_hand, on).cycles > fewer.cycles, "integers of 16 bits are held by fp32"
+
+
+def test_a_layer_that_leaves_its_activations_open_is_not_given_the_default() -> None:
+    layers = {"blocks.0.mlp.fc1": precision("W4"), "blocks.0.attn.qkv": precision({"weights": 4})}
+    rules = BitRules(default=precision("W8A8"), layers=layers)
+    found = {o.name: o.format for o in quantized(TINY, rules).operators}
+    assert found["blocks.0.norm1/LayerNormalization"] is None
+    assert found["blocks.0.norm2/LayerNormalization"] is None
+    assert found["blocks.0.mlp.act/Gelu"] == "int8"
+
+
 # --- Rows of several widths
 
 
@@ -200,7 +253,13 @@ def test_a_tensor_is_as_wide_as_its_widest_reader_wants() -> None:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ({"blocks.0.attn.qkw": "W4A8"}, "no layer is called blocks.0.attn.qkw; did you mean"),
+        (
+            {"blocks.0.attn.qkw": "W4A8"},
+            r"no layer is called blocks\.0\.attn\.qkw; did you mean blocks\.0\.attn\.qkv\?",
+        ),
+        ({"blox.*": "W4A8"}, r"no layer is called blox\.\*; did you mean blocks\.\*\?"),
+        ({"blocks.*.mpl.fc1": "W4"}, r"did you mean blocks\.\*\.mlp\.fc1\?"),
+        ({"encoder.1": "W4"}, r"no layer is called encoder\.1; the first is patch_embed\.proj"),
         ({"blocks.*": "W4A8", "*.qkv": "W8A8"}, r"blocks\.\* and \*\.qkv both match blocks.0.attn"),
     ],
 )
@@ -212,16 +271,59 @@ def test_rules_that_fit_no_layer_or_one_twice_are_refused(
         quantized(TINY, rules)
 
 
+def test_what_has_bits_already_is_given_none() -> None:
+    once = quantized(TINY, bit_rules("W4A8"))
+    with pytest.raises(QuantizationError, match=r"is quantized already, at patch_embed\.proj/Conv"):
+        quantized(once, bit_rules("W8A8"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("default: W8\nlayers:\n  a.*: W4\n  b: W8\n  a.*: W8\n", r":5: .*key a\.\* twice, .* 3;"),
+        ("default: W8\ndefault: W4\n", ":2: .*the key default twice, first on line 1; keep one"),
+        ("default: {weights: {8: 0.5, 8: 0.5}}", ":1: .*the key 8 twice, first on line 1"),
+        ("layers: {a.b: {activations: 8}}", r"r\.yaml: a\.b: bits: wanted weights, with or"),
+        ("layers: {a.b: W9}", r"r\.yaml: a\.b: bits: wanted one of 2, 3, 4"),
+        ("default: W9", r"r\.yaml: default: bits: wanted one of"),
+        ("layers: {a: W8", r":1: wanted YAML, got expected ',' or '}'"),
+        ("layers: {[a]: W8}", ":1: wanted YAML, got found unhashable key"),
+        ("default: W8\0", "wanted YAML, got unacceptable character"),
+    ],
+)
+def test_a_file_of_bits_is_refused_where_it_is_wrong(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(text)
+    with pytest.raises(QuantizationError, match=message) as error:
+        bit_rules(file)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_of_bits_may_leave_activations_open(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("default: W8\nlayers: {a: {weights: {8: 0.25, 4: 0.75}}, b: W4A8}\n")
+    rules = bit_rules(file)
+    assert str(rules.default) == "W8"
+    assert {name: str(bits) for name, bits in rules.layers.items()} == {
+        "a": "W8:1/4+4:3/4", "b": "W4A8",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("given_bits", "message"),
     [
         ("W9A8", "bits: wanted one of 2, 3, 4, 5, 6, 7, 8, 16, got 9"),
-        ("8bit", "wanted weights and activations as W4A8, got '8bit'"),
+        ("8bit", "wanted weights and activations as W4A8, or weights alone as W4, got '8bit'"),
+        ("W4Afp16", "or weights alone as W4, got 'W4Afp16'"),
         ({"weights": {8: 0.5, 4: 0.4}, "activations": 8}, "shares that add up to 1"),
-        ({"weights": 8}, "wanted weights and activations, got weights"),
+        ({"activations": 8}, "wanted weights, with or without activations, got activations"),
+        ({}, "wanted weights, with or without activations, got nothing"),
+        ({"weights": 8, "activations": "fp16"}, "got 'fp16'; leave them out, and they are in the"),
         ({"weights": 8, "activation": 8}, "wanted weights and activations, got 'activation'"),
         ({"weights": True, "activations": 8}, "wanted a number of bits, got True"),
-        (8, "wanted text as W4A8, or weights and activations, got 8"),
+        (8, "wanted text as W4A8 or W4, or weights and activations, got 8"),
     ],
 )
 def test_bits_that_nobody_has_are_refused(given_bits: object, message: str) -> None:

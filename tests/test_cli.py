@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 
 from tilewise import __version__, cli
 from tilewise.arch import SystolicArray, machine_names
+from tilewise.cli_workloads import traced_workload
 from tilewise.sim.systolic import gemm_cycles
 from tilewise.workloads import zoo
 
@@ -87,6 +88,12 @@ def test_run_lists_every_kernel_if_asked(tilewise: Run) -> None:
     assert "--all lists each" in few
     assert len(all_.splitlines()) > 2 * len(few.splitlines())
     assert "blocks.7.mlp.fc2/MatMul" in all_
+
+
+def test_rows_of_several_widths_are_told_apart(tilewise: Run) -> None:
+    out = tilewise("run", "quasar-vit-small", "--on", "edge-32x32", "--all").out
+    for bits in ("int8", "int4"):
+        assert f"blocks.11.attn.proj:{bits} " in out
 
 
 def test_one_bind_takes_several_pairs(tilewise: Run) -> None:
@@ -266,6 +273,45 @@ def test_a_graph_of_the_user_runs_once_its_symbols_are_bound(tilewise: Run) -> N
     assert code == 2
     assert re.fullmatch(r"tilewise: .*\bn\b.*bind it, for example n=1\n", err)
     assert "to be bound" in tilewise("show", "mine.onnx").out
+
+
+def test_all_that_is_unbound_is_told_at_once(tilewise: Run) -> None:
+    Path("mine.onnx").write_bytes(relu(["n", "height", "width"]))
+    for more, expected in (
+        ((), "batch, and for height, width: bind them, for example n=1 height=1 width=1"),
+        (("--bind", "height=2"), "batch, and for width: bind them, for example n=1 width=1"),
+        (("--bind", "n=2"), "mine needs values for height, width: bind them, for example height=1"),
+        (("--batch", "4"), "instead of --batch 4, --bind n=4 height=1 width=1"),
+    ):
+        code, _, err = tilewise("run", "mine.onnx", *GPU, *more)
+        assert (code, expected in err) == (2, True), err
+
+
+def test_a_written_file_runs_as_its_source_does(tilewise: Run) -> None:
+    assert tilewise("quantize", "heatvit-digits16", "--bits", "W4", "--out", "a.onnx").code == 0
+    ours, source = (
+        json.loads(tilewise("run", *model, *GPU, "--json", "-").out)
+        for model in (("a.onnx",), ("heatvit-digits16", "--bits", "W4"))
+    )
+    assert ours["bindings"] == source["bindings"]
+    assert ours["cycles"] == source["cycles"]
+    assert ours["bits"] == source["bits"] == "weights int4; activations fp16"
+
+
+def test_compare_says_what_bits_each_has(tilewise: Run) -> None:
+    pair = ("compare", "deit-small", "deit-small", *GPU)
+    out = " ".join(tilewise(*pair, "--bits", "W4").out.split())
+    assert "on a100-80gb (weights int4; activations fp16; base: fp16): MACs equal, latency" in out
+    assert "on a100-80gb: MACs equal, latency equal" in " ".join(tilewise(*pair).out.split())
+    out = " ".join(tilewise("compare", *["quasar-vit-small"] * 2, *GPU).out.split())
+    assert "on a100-80gb (weights int4 71%, int8 29%; activations int8): MACs equal" in out
+
+
+def test_bits_are_given_once_where_images_differ_in_size(tilewise: Run) -> None:
+    Path("m.onnx").write_bytes(relu([1, 4, "height", "width"]))
+    model, trace, _ = traced_workload("m.onnx", "latents-photos", {}, bits="W4A8")
+    assert trace.over == ("height", "width")
+    assert model.operators[0].format == "int8"
 
 
 def test_a_graph_whose_batch_alone_is_unbound_is_shown_for_one_image(tilewise: Run) -> None:
@@ -471,11 +517,29 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ),
     # bits
     ((*RUN, "--bits", "W9A8"), r"bits: wanted one of 2, 3, 4, 5, 6, 7, 8, 16, got 9"),
-    ((*RUN, "--bits", "int8"), r"wanted weights and activations as W4A8, got 'int8'"),
+    ((*RUN, "--bits", "int8"), r"wanted weights and activations as W4A8, or .* W4, got 'int8'"),
+    ((*RUN, "--bits", "again.yaml"), r"again\.yaml:2: .*the key blocks\.\* twice, first on line 1"),
+    (
+        (*RUN, "--bits", "lone.yaml"),
+        r"lone\.yaml: blocks\.\*: bits: wanted weights, with or without",
+    ),
+    (
+        ("run", "quasar-vit-small", *GPU, "--bits", "W8A8"),
+        r"quasar-vit-small is quantized already, at .*; give the model that .*, or no bits",
+    ),
+    (
+        ("quantize", "quasar-vit-small", "--bits", "W8A8", "--out", "q.onnx"),
+        r"quasar-vit-small is quantized already, at ",
+    ),
+    (("run", "deit-small", "--on", "h200", "--format", "int16"), r"wanted one of int8, fp8"),
+    (("run", "deit-small", "--on", "edge-32x32", "--bits", "W4A16"), r"int4 weights by int16"),
     ((*RUN, "--bits", "missing.yaml"), r"missing\.yaml: wanted a YAML file of bits, got No such"),
     ((*RUN, "--bits", "unknown.yaml"), r"no layer is called blocks\.0\.attn\.qkw; did you mean"),
     ((*RUN, "--bits", "twice.yaml"), r"both match blocks\.0\.attn\.qkv/MatMul"),
-    ((*RUN, "--bits", "shares.yaml"), r"shares\.yaml: weights: wanted positive shares that add"),
+    (
+        (*RUN, "--bits", "shares.yaml"),
+        r"shares\.yaml: default: weights: wanted positive shares that add",
+    ),
     ((*RUN, "--bits", "list.yaml"), r"list\.yaml: wanted default, layers or both, got \["),
     # resources
     (("fpga", "a100-80gb"), r"wanted an accelerator, got a GPU"),
@@ -497,6 +561,8 @@ BITS = {
     "twice": "layers: {'blocks.*': W4A8, '*.qkv': W8A8}\n",
     "shares": "default: {weights: {8: 0.5, 4: 0.4}, activations: 8}\n",
     "list": "[W4A8]\n",
+    "again": "layers: {'blocks.*': W4A8,\n  'blocks.*': W8A8}\n",
+    "lone": "layers: {'blocks.*': {activations: 8}}\n",
 }
 
 MACHINE = """\

@@ -20,7 +20,7 @@ from tilewise.workloads.bit_widths import WIDTHS, Precision, QuantizationError, 
 from tilewise.workloads.graph import Workload
 from tilewise.workloads.onnx_formats import KEY
 from tilewise.workloads.onnx_quantized import quantized_model, write_quantized
-from tilewise.workloads.onnx_reader import read
+from tilewise.workloads.onnx_reader import OnnxError, read
 from tilewise.workloads.operator import Convolution, MatMul
 from tilewise.workloads.quantization import BitRules, bit_rules, quantized
 
@@ -53,7 +53,7 @@ def assert_reads_back(source: bytes, rules: BitRules) -> Workload:
 
 
 @pytest.mark.parametrize("model", range(len(MODELS)))
-@pytest.mark.parametrize("bits", ["W8A8", "W4A8", "W4A4", "W2A3", "W6A7", "W3A5"])
+@pytest.mark.parametrize("bits", ["W8A8", "W4A8", "W4A4", "W2A3", "W6A7", "W3A5", "W4"])
 def test_uniform_bits_are_read_back(model: int, bits: str) -> None:
     assert_reads_back(MODELS[model], bit_rules(bits))
 
@@ -68,7 +68,7 @@ def precisions(draw: st.DrawFn) -> Precision:
     shares = [Fraction(part, sum(parts)) for part in parts]
     return Precision(
         weights=tuple(zip(widths, shares, strict=True)),
-        activations=draw(st.sampled_from(WIDTHS[:-1])),
+        activations=draw(st.none() | st.sampled_from(WIDTHS[:-1])),
     )
 
 
@@ -199,10 +199,39 @@ def test_a_file_is_written_beside_its_weights_only(tmp_path: Path) -> None:
         write_quantized(source, bit_rules("W4A8"), tmp_path / "far" / "b.onnx")
 
 
+def test_a_written_file_keeps_the_defaults_of_its_symbols(tmp_path: Path) -> None:
+    target = tmp_path / "a.onnx.gz"
+    workload = write_quantized("heatvit-digits16", bit_rules("W4A8"), target)
+    shipped, result = zoo.load("heatvit-digits16"), read(target)
+    assert result.symbols == workload.symbols == shipped.symbols
+    assert result.bind().macs == shipped.bind().macs
+
+
+def test_defaults_that_a_file_states_are_kept_when_it_is_written() -> None:
+    source = graph("float[N,8] x", "y = MatMul(x, w)", {"w": (8, 12)})
+    model = onnx.ModelProto.FromString(source)
+    for key, value in (("author", "me"), ("tilewise.default.N", "5")):
+        model.metadata_props.add(key=key, value=value)
+    written, _ = quantized_model(model.SerializeToString(), bit_rules("W4"))
+    assert {e.key: e.value for e in written.metadata_props} == {
+        "author": "me", "tilewise.default.N": "5",
+    }  # fmt: skip
+    onnx.checker.check_model(written)  # pyright: ignore[reportUnknownMemberType]
+    assert read(written.SerializeToString()).bind().macs == 5 * 8 * 12
+
+
+def test_a_default_that_is_no_number_is_refused() -> None:
+    model = onnx.ModelProto.FromString(graph("float[N,8] x", "y = MatMul(x, w)", {"w": (8, 12)}))
+    model.metadata_props.add(key="tilewise.default.N", value="many")
+    with pytest.raises(OnnxError, match=r"tilewise\.default\.N: wanted a whole number, got 'many'"):
+        read(model.SerializeToString())
+
+
 @pytest.mark.parametrize(
     ("source", "rules", "message"),
     [
         (zoo.content("quasar-vit-small"), bit_rules("W8A8"), "model is quantized already, at "),
+        ("quasar-vit-small", bit_rules("W8A8"), "quasar-vit-small is quantized already, at "),
         (MODELS[0], bit_rules("W16A8"), "int16 needs opset 21, and the model is of opset 17"),
         (MODELS[0], BitRules(layers={"nothing": MIXED}), "no layer is called nothing"),
         (
@@ -213,7 +242,7 @@ def test_a_file_is_written_beside_its_weights_only(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_written_is_refused_in_one_line(
-    source: bytes, rules: BitRules, message: str
+    source: str | bytes, rules: BitRules, message: str
 ) -> None:
     with pytest.raises(QuantizationError, match=message) as error:
         quantized_model(source, rules)

@@ -30,10 +30,13 @@ class Precision:
     >>> mixed = Precision(weights=((8, Fraction(1, 4)), (4, Fraction(3, 4))), activations=6)
     >>> str(mixed), mixed.rows(385)
     ('W8:1/4+4:3/4 A6', ((8, 96), (4, 289)))
+    >>> str(Precision(weights=((4, Fraction(1)),)))
+    'W4'
 
     Attributes:
         weights: Bits, widest first, and the share of the rows that has them; shares add up to 1.
-        activations: Bits of what is multiplied with them.
+        activations: Bits of what is multiplied with them; None leaves it in the format of the run,
+            as weights of 4 bits are used on a GPU.
 
     Raises:
         QuantizationError: An unsupported width, one that is given twice, or shares that do not add
@@ -41,12 +44,12 @@ class Precision:
     """
 
     weights: tuple[tuple[int, Fraction], ...]
-    activations: int
+    activations: int | None = None
 
     def __post_init__(self) -> None:
         widths = [bits for bits, _ in self.weights]
         for bits in (*widths, self.activations):
-            if bits not in WIDTHS:
+            if bits is not None and bits not in WIDTHS:
                 wanted = ", ".join(map(str, WIDTHS))
                 raise QuantizationError(f"bits: wanted one of {wanted}, got {bits}")
         if widths != sorted(set(widths), reverse=True):
@@ -73,42 +76,48 @@ class Precision:
         return tuple((bits, rows) for bits, rows in found if rows)
 
     def __str__(self) -> str:
+        activations = "" if self.activations is None else f"A{self.activations}"
         if len(self.weights) == 1:
-            return f"W{self.weights[0][0]}A{self.activations}"
+            return f"W{self.weights[0][0]}{activations}"
         mix = "+".join(f"{bits}:{share}" for bits, share in self.weights)
-        return f"W{mix} A{self.activations}"
+        return f"W{mix} {activations}".rstrip()
 
 
 def precision(given: object) -> Precision:
-    """Bits as they are written: `W4A8`, or the parts of it.
+    """Bits as they are written: `W4A8`, `W4` for weights alone, or the parts of it.
 
-    >>> str(precision("W4A8"))
-    'W4A8'
+    >>> str(precision("W4A8")), precision("W4").activations
+    ('W4A8', None)
     >>> str(precision({"weights": {8: 0.25, 4: 0.75}, "activations": 6}))
     'W8:1/4+4:3/4 A6'
 
     Args:
         given: Text, or a mapping with `weights` (bits, or a mapping of bits to shares) and
-            `activations` (bits).
+            perhaps `activations` (bits).
 
     Raises:
         QuantizationError: It is neither, or a width or a share is wrong.
     """
     if isinstance(given, str):
-        found = re.fullmatch(r"[wW](\d{1,3})[aA](\d{1,3})", given.strip())
+        found = re.fullmatch(r"[wW](\d{1,3})([aA](\d{1,3}))?", given.strip())
         if not found:
-            raise QuantizationError(f"bits: wanted weights and activations as W4A8, got {given!r}")
-        return Precision(weights=((int(found[1]), Fraction(1)),), activations=int(found[2]))
+            raise QuantizationError(
+                "bits: wanted weights and activations as W4A8, or weights alone as W4, "
+                f"got {given!r}"
+            )
+        activations = int(found[3]) if found[3] else None
+        return Precision(weights=((int(found[1]), Fraction(1)),), activations=activations)
     if not isinstance(given, Mapping):
         raise QuantizationError(
-            f"bits: wanted text as W4A8, or weights and activations, got {given!r}"
+            f"bits: wanted text as W4A8 or W4, or weights and activations, got {given!r}"
         )
     parts: Mapping[Any, Any] = given  # pyright: ignore[reportUnknownVariableType]
     for key in parts:
         if key not in ("weights", "activations"):
             raise QuantizationError(f"bits: wanted weights and activations, got {key!r}")
-    if len(parts) < 2:
-        raise QuantizationError(f"bits: wanted weights and activations, got {', '.join(parts)}")
+    if "weights" not in parts:
+        got = ", ".join(parts) or "nothing"
+        raise QuantizationError(f"bits: wanted weights, with or without activations, got {got}")
     weights = parts["weights"]
     if isinstance(weights, Mapping):
         mix: Mapping[Any, Any] = weights  # pyright: ignore[reportUnknownVariableType]
@@ -117,8 +126,17 @@ def precision(given: object) -> Precision:
     shares = [(_whole("weights", bits), _share(share)) for bits, share in mix.items()]
     return Precision(
         weights=tuple(sorted(shares, reverse=True)),
-        activations=_whole("activations", parts["activations"]),
+        activations=_activations(parts["activations"]) if "activations" in parts else None,
     )
+
+
+def _activations(value: object) -> int:
+    if isinstance(value, str):
+        raise QuantizationError(
+            f"activations: wanted a number of bits, got {value!r}; leave them out, and they are in "
+            "the format of the run"
+        )
+    return _whole("activations", value)
 
 
 def _whole(what: str, value: object) -> int:

@@ -37,6 +37,12 @@ class Symbol:
     upper: Size | None = None
     default: Size | None = None
 
+    @property
+    def example(self) -> str:
+        """A binding for those who gave none, as `batch=1`."""
+        least = self.lower if isinstance(self.lower, int) else 1
+        return f"{self.name}={max(least, 1)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
@@ -142,16 +148,12 @@ class Workload:
                     f"{self.name} has no symbol {name}"
                     + (f"; it has {', '.join(names)}" if names else "; all its sizes are fixed")
                 )
+        self._check_bound(given)
         values: dict[str, Number] = {}
         for symbol in self.symbols:
             value: object = given.get(symbol.name)
             if value is None and symbol.default is not None:
                 value = evaluate(symbol.default, values)
-            if value is None:
-                raise BindingError(
-                    f"{self.name} needs a value for {symbol.name}: bind it, for example "
-                    f"{symbol.name}={symbol.lower or 1}"
-                )
             values[symbol.name] = _whole(symbol.name, value)
         for symbol in self.symbols:
             self._check_range(symbol, values)
@@ -181,6 +183,16 @@ class Workload:
             symbols=(),
             constraints=(),
         )
+
+    def _check_bound(self, given: Mapping[str, object]) -> None:
+        unbound = [s for s in self.symbols if s.default is None and given.get(s.name) is None]
+        if unbound:
+            names = ", ".join(symbol.name for symbol in unbound)
+            examples = " ".join(symbol.example for symbol in unbound)
+            what, them = ("values", "them") if len(unbound) > 1 else ("a value", "it")
+            raise BindingError(
+                f"{self.name} needs {what} for {names}: bind {them}, for example {examples}"
+            )
 
     def _check_range(self, symbol: Symbol, values: Mapping[str, Number]) -> None:
         value = values[symbol.name]

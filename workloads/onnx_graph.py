@@ -15,6 +15,7 @@ import onnx
 
 from .extent import product, symbol
 from .graph import FreeNode, Symbol, Workload
+from .onnx_defaults import stated_defaults
 from .onnx_formats import format_of, stated
 from .onnx_ledger import Ledger, OnnxError
 from .onnx_names import named
@@ -103,12 +104,13 @@ class GraphReading:
         self._read_all(graph.node)
         outputs = [self._source(output.name, "the graph's output") for output in graph.output]
         shape = inputs[0][1] if inputs else ()
+        defaults, symbols = stated_defaults(self.model), self.ledger.symbols.values()
         return Workload(
             name=name,
             operators=tuple(self.operators.values()),
             inputs=inputs,
             outputs=tuple(dict.fromkeys(s for output in outputs for s in output.sources)),
-            symbols=tuple(self.ledger.symbols.values()),
+            symbols=tuple(replace(s, default=defaults.get(s.name)) for s in symbols),
             constraints=tuple(self.ledger.constraints.values()),
             free=tuple(self.free),
             parameters=sum(trained.values()),

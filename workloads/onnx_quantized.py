@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto
 
+from . import zoo
 from .bit_widths import QuantizationError
 from .graph import Workload
+from .onnx_defaults import state_defaults
 from .onnx_export import save
 from .onnx_graph import Made
 from .onnx_insertion import Insertion, note
@@ -27,10 +30,10 @@ def write_quantized(source: str | Path | bytes, rules: BitRules, target: str | P
     `read(target)` has the formats of `quantized(read(source), rules)`, operator by operator.  The
     weights stay as they are, inside the file, beside it or left out: a `QuantizeLinear` and a
     `DequantizeLinear` behind them say how they are stored.  Rows of several widths are cut apart,
-    converted, and put together again.
+    converted, and put together again.  What its symbols are by default, the file says too.
 
     Args:
-        source: As `read` takes it.
+        source: As `read` takes it, or a name of `zoo.names()`.
         rules: Which layer has how many bits.
         target: Where to; compressed if it ends with `.gz`.
 
@@ -58,13 +61,7 @@ def quantized_model(
         OnnxError: The source cannot be read as a workload.
         QuantizationError: As `write_quantized` says.
     """
-    found = located(source)
-    for operator in found.workload.operators:
-        if operator.format or operator.weight_formats:
-            raise QuantizationError(
-                f"{found.workload.name} is quantized already, at {operator.name}; "
-                "give the model that it was made from"
-            )
+    found = _located(source)
     workload = quantized(found.workload, rules)
     insertion = Insertion(found.model)
     for operator in workload.operators:
@@ -73,7 +70,15 @@ def quantized_model(
         if format := _read_as(workload, value.name):
             insertion.given(value, format)
     insertion.finish()
+    state_defaults(found.model, workload.symbols)
     return found.model, workload
+
+
+def _located(source: str | Path | bytes) -> Located:
+    if not isinstance(source, str) or source not in zoo.names():
+        return located(source)
+    found = located(zoo.content(source), source)
+    return replace(found, workload=found.workload.with_defaults(zoo.defaults(source)))
 
 
 def _store(insertion: Insertion, found: Located, operator: Operator) -> None:

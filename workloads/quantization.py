@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from .bit_files import read_bits
 from .bit_widths import Precision, QuantizationError, precision
 from .extent import known
 from .graph import Workload
@@ -41,7 +40,7 @@ class BitRules:
 
 
 def bit_rules(given: str | Path) -> BitRules:
-    """Rules as a user gives them: `W4A8` for every layer, or a YAML file.
+    """Rules as a user gives them: `W4A8` for every layer, `W4` for its weights, or a YAML file.
 
     A file has a `default`, `layers` (patterns and their bits), or both:
 
@@ -56,53 +55,30 @@ def bit_rules(given: str | Path) -> BitRules:
     text = str(given)
     if not isinstance(given, Path) and not text.endswith((".yaml", ".yml")):
         return BitRules(default=precision(text), where=text)
-    try:
-        found: object = yaml.safe_load(Path(given).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise QuantizationError(f"{text}: wanted a YAML file of bits, got {reason}") from None
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise QuantizationError(f"{text}: wanted YAML, got {problem}") from None
-    said = _mapping(found, f"{text}: wanted default, layers or both")
-    if not said or set(said) - {"default", "layers"}:
-        got = ", ".join(said) or "nothing"
-        raise QuantizationError(f"{text}: wanted default, layers or both, got {got}")
-    layers = _mapping(said.get("layers") or {}, f"{text}: layers: wanted patterns and their bits")
-    try:
-        return BitRules(
-            default=precision(said["default"]) if "default" in said else None,
-            layers={pattern: precision(bits) for pattern, bits in layers.items()},
-            where=text,
-        )
-    except QuantizationError as error:
-        raise QuantizationError(f"{text}: {error}") from None
-
-
-def _mapping(found: object, wanted: str) -> Mapping[str, object]:
-    if not isinstance(found, dict):
-        raise QuantizationError(f"{wanted}, got {found!r}")
-    items: dict[Any, object] = found  # pyright: ignore[reportUnknownVariableType]
-    return {str(key): value for key, value in items.items()}
+    default, layers = read_bits(Path(given))
+    return BitRules(default=default, layers=layers, where=text)
 
 
 def quantized(workload: Workload, rules: BitRules) -> Workload:
     """The workload with formats for weights and activations.
 
     A tensor is stored with the bits that the layers which multiply it want, the most if they want
-    different ones; vector units take what is there.
+    different ones, and in the format of the run if none of them says; vector units take what is
+    there.
 
     Raises:
-        QuantizationError: A pattern matches no layer, or two match the same.
+        QuantizationError: A pattern matches no layer, two match the same, or the workload has
+            formats already.
     """
+    _refuse_quantized(workload)
     layers = {o.name: o for o in workload.operators if _is_layer(o)}
     chosen = _chosen(layers, rules)
     wanted: dict[str, int] = {}
     for name, bits in chosen.items():
         for operand in layers[name].operands:
             for source in operand.sources:
-                wanted[source] = max(wanted.get(source, 0), bits.activations)
-    default = rules.default.activations if rules.default else 0
+                wanted[source] = max(wanted.get(source, 0), bits.activations or 0)
+    default = (rules.default and rules.default.activations) or 0
 
     def stored(*sources: str) -> str | None:
         widest = max((wanted.get(source, default) for source in sources), default=0)
@@ -180,6 +156,16 @@ def _formatted(operator: Operator, format: str) -> Operator:
     )
 
 
+def _refuse_quantized(workload: Workload) -> None:
+    # Conversions that cost a pass are operators by now: other bits would want other passes.
+    for operator in workload.operators:
+        if operator.format or operator.weight_formats:
+            raise QuantizationError(
+                f"{workload.name} is quantized already, at {operator.name}; give the model that it "
+                "was made from, or no bits"
+            )
+
+
 def _is_layer(operator: Operator) -> bool:
     return isinstance(operator, MatMul | Convolution | Attention)
 
@@ -190,9 +176,9 @@ def _chosen(layers: Mapping[str, Operator], rules: BitRules) -> dict[str, Precis
     for pattern in rules.layers:
         matches = [name for name in layers if _matches(name, pattern)]
         if not matches:
-            near = get_close_matches(pattern, [_path(name) for name in layers], n=1, cutoff=0.3)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise QuantizationError(f"{rules.where}: no layer is called {pattern}{hint}")
+            raise QuantizationError(
+                f"{rules.where}: no layer is called {pattern}{_hint(pattern, layers)}"
+            )
         for name in matches:
             if name in matched:
                 raise QuantizationError(
@@ -208,6 +194,24 @@ def _chosen(layers: Mapping[str, Operator], rules: BitRules) -> dict[str, Precis
 
 def _matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(_path(name), pattern)
+
+
+def _hint(pattern: str, layers: Mapping[str, Operator]) -> str:
+    near = get_close_matches(pattern, _patterns(layers), n=1)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; the first is {_path(next(iter(layers)))}" if layers else "; there is none"
+
+
+def _patterns(layers: Iterable[str]) -> list[str]:
+    """What a user may have meant: paths, those of all blocks, and all that is in a module."""
+    paths = dict.fromkeys(_path(name) for name in layers)
+    all_blocks = dict.fromkeys(re.sub(r"(?<=\.)\d+(?=\.)", "*", path) for path in paths)
+    known = [*paths, *all_blocks]
+    modules = (
+        parts[:end] for path in known for parts in [path.split(".")] for end in range(1, len(parts))
+    )
+    return list(dict.fromkeys([*known, *(".".join([*module, "*"]) for module in modules)]))
 
 
 def _path(name: str) -> str:

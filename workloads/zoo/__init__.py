@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from ..graph import Workload
 
-__all__ = ["UnknownModelError", "content", "describe", "load", "names"]
+__all__ = ["UnknownModelError", "content", "defaults", "describe", "load", "names"]
 
 
 class UnknownModelError(LookupError):
@@ -91,7 +91,7 @@ def load(name: str) -> Workload:
     """
     from ..onnx_reader import read  # onnx takes longer to import than everything else here
 
-    return read(content(name), name).with_defaults(_model(name).defaults)
+    return read(content(name), name).with_defaults(defaults(name))
 
 
 def content(name: str) -> bytes:
@@ -102,6 +102,15 @@ def content(name: str) -> bytes:
     """
     _model(name)
     return resources.files(__name__).joinpath(f"graphs/{name}.onnx.gz").read_bytes()
+
+
+def defaults(name: str) -> Mapping[str, int]:
+    """What the symbols of a model are if nobody binds them.
+
+    Raises:
+        UnknownModelError: There is no such model.
+    """
+    return _model(name).defaults
 
 
 def _model(name: str) -> _Model:
