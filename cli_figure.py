@@ -104,6 +104,7 @@ def figure(
     from .arch import load_machine
     from .reports.figures import INCHES, paths, save_figure
     from .reports.files import check_writable, made
+    from .reports.outputs import Outputs
     from .reports.progress import steps
     from .sim.policies import policies as policies_named
     from .sim.policies import policy as policy_named
@@ -131,7 +132,7 @@ def figure(
     name = re.sub(r"[^\w.-]+", "-", "-".join(part for part in parts if part))
     written = paths(made(out), name, table=kind.table)
     check_writable(written, input_files(workload, on, *([tokens] if tokens else [])))
-    console = _console()
+    console = Outputs().console
     with steps(1, console) as step:
         wide = cast("Width", width)
         asked = _Asked(model, machine, pairs, batch, format, fitted, base, one, some, wide, step)
@@ -289,9 +290,3 @@ def _name(asked: _Asked) -> str:
 
 def _told(name: str, *more: str) -> str:
     return f"{name} ({'; '.join(part for part in more if part)})"
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(highlight=False)

@@ -54,13 +54,11 @@ def holds(wide: str, narrow: str) -> bool:
     Raises:
         FormatError: if one of them is none of `FORMATS`.
     """
-    if wide == narrow:
-        return bits(wide) > 0
+    wide_bits, narrow_bits = bits(wide), bits(narrow)
     if narrow in _FLOATS:
-        return narrow in _HOLDS.get(wide, ()) if bits(wide) else False
+        return narrow == wide or narrow in _HOLDS.get(wide, ())
     # -2^(b-1) is a power of two, so that an integer of b bits needs b - 1 of them beside its sign.
-    significand = _FLOATS[wide][1] if wide in _FLOATS else bits(wide)
-    return significand >= bits(narrow)
+    return (_FLOATS[wide][1] if wide in _FLOATS else wide_bits) >= narrow_bits
 
 
 class Choices(Value, frozen=True):

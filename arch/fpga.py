@@ -22,7 +22,7 @@ from .array import SystolicArray, UnrolledArray
 from .component import RESOURCES, Component, total
 from .device import Device
 from .explain import nearest
-from .formats import bits
+from .formats import FormatError, bits
 from .fpga_array import MACS, Design, FitError, Kind, Mac, errors, estimate, luts_per_mac
 from .fpga_buffers import SUM_BITS, buffers
 from .fpga_parts import SELECTORS, Selector, dma, head_adders, host, sequencers, vector
@@ -59,11 +59,15 @@ class FpgaError(ValueError):
 
 
 class Resources(Value, frozen=True):
-    """What a machine takes, part by part, if built for operands of `format` with MACs by `mac`."""
+    """What a machine takes, part by part, if built for operands of `format` with MACs by `mac`.
+
+    But for `lut_pes` PEs, whose MACs are of LUTs.
+    """
 
     machine: str
     format: str
     mac: Mac
+    lut_pes: int
     components: tuple[Component, ...]
     errors: tuple[FitError, ...]
 
@@ -180,11 +184,16 @@ def resources(
     if selector is not None:
         _check("selector", selector, SELECTORS)
     format = format or max(chain.from_iterable(machine.array.macs_per_pe_cycle.pairs), key=bits)
-    machine.array.macs_per_pe_cycle.most(format, format)
+    try:
+        machine.array.macs_per_pe_cycle.most(format, format)
+    except FormatError as error:
+        raise FormatError(
+            f"{machine.name} does not compute in {format} (--format): {error}"
+        ) from None
     if format not in _INTEGERS:
         raise FpgaError(
-            f"{machine.name}: wanted a PE for {' or '.join(_INTEGERS)}, the widest format is "
-            f"{format}; name one to build for"
+            f"{machine.name}: wanted a PE for {' or '.join(_INTEGERS)}, got {format}; name one to "
+            "build for (--format)"
         )
     components = (
         _array(machine, format, mac, macs_per_dsp, lut_pes),
@@ -198,7 +207,7 @@ def resources(
     )
     design = _design(machine, format, mac)
     return Resources(
-        machine=machine.name, format=format, mac=mac, components=components,
+        machine=machine.name, format=format, mac=mac, lut_pes=lut_pes, components=components,
         errors=errors(design.kind, "lut" if lut_pes else mac),
     )  # fmt: skip
 

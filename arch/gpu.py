@@ -22,14 +22,14 @@ class GpuMemory(Value, frozen=True):
 class GpuEnergy(NamedTuple):
     """Where the joules of a kernel went."""
 
-    idle_j: float
+    running_j: float
     compute_j: float
     dram_j: float
 
     @property
     def total_j(self) -> float:
         """All of it, in joules."""
-        return self.idle_j + self.compute_j + self.dram_j
+        return self.running_j + self.compute_j + self.dram_j
 
 
 class Gpu(Value, frozen=True):
@@ -43,7 +43,7 @@ class Gpu(Value, frozen=True):
     `fused_attention` says whether attention runs as one kernel whose scores stay on chip, or as
     three that pass them through memory.
 
-    Power: `idle_w` is drawn for as long as a kernel runs, whatever it does (not the lower power
+    Power: `running_w` is drawn for as long as a kernel runs, whatever it does (not the lower power
     of a board at rest); `pj_per_flop` and `dram_pj_per_bit` come on top; together they never
     exceed `tdp_w`.
     """
@@ -60,7 +60,7 @@ class Gpu(Value, frozen=True):
     fused_attention: bool = True
     launch_s: NotNegative
     sync_s: NotNegative
-    idle_w: NotNegative
+    running_w: NotNegative
     tdp_w: Positive
     pj_per_flop: PerFormat
     dram_pj_per_bit: Rate
@@ -76,8 +76,10 @@ class Gpu(Value, frozen=True):
             raise ValueError(
                 f"pj_per_flop: wanted every format of peak_flops, got none for {missing[0]}"
             )
-        if self.idle_w > self.tdp_w:
-            raise ValueError(f"idle_w: wanted at most tdp_w = {self.tdp_w:g}, got {self.idle_w:g}")
+        if self.running_w > self.tdp_w:
+            raise ValueError(
+                f"running_w: wanted at most tdp_w = {self.tdp_w:g}, got {self.running_w:g}"
+            )
         return self
 
     def flops_per_s(self, format: str) -> float:
@@ -91,17 +93,17 @@ class Gpu(Value, frozen=True):
     def energy(self, *, seconds: float, flops: float, dram_bytes: float, format: str) -> GpuEnergy:
         """Return the joules of a kernel that ran for `seconds`, by where they went.
 
-        idle_w x seconds + pj_per_flop x flops + dram_pj_per_bit x bits, cut at tdp_w x seconds;
+        running_w x seconds + pj_per_flop x flops + dram_pj_per_bit x bits, cut at tdp_w x seconds;
         a cut is shared by compute and DRAM in proportion, because a real board would have
         lowered its clock for both.
 
         Raises:
             FormatError: if the GPU does not compute in `format`.
         """
-        idle_j = self.idle_w * seconds
+        running_j = self.running_w * seconds
         compute_j = float(self.pj_per_flop.get(format)) * 1e-12 * flops
         dram_j = float(self.dram_pj_per_bit) * 8e-12 * dram_bytes
         dynamic_j = compute_j + dram_j
-        room_j = self.tdp_w * seconds - idle_j
+        room_j = self.tdp_w * seconds - running_j
         share = min(1.0, room_j / dynamic_j) if dynamic_j > 0 else 1.0
-        return GpuEnergy(idle_j, compute_j * share, dram_j * share)
+        return GpuEnergy(running_j, compute_j * share, dram_j * share)

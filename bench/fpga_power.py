@@ -12,57 +12,43 @@ Tilewise are compared at their published rate of MACs, with DeiT-S's energy for 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import tilewise as tw
 from tilewise.arch import Accelerator, energy_table
+from tilewise.sim.papers import PAPERS, Published, published
+from tilewise.sim.papers.heatvit import CHOSEN, MACHINE, SELECTORS, WIDTHS, kept
 from tilewise.workloads.zoo.vit import vit
 
-MACHINE = "zcu102-heatvit"
-KEPT = {"kept_1": 137, "kept_2": 69, "kept_3": 48}
-"""Patches left by HeatViT's selectors at keep ratios of 0.7, 0.5 and 0.7 a stage (assumed)."""
+KEPT = {f"kept_{number}": count for number, count in enumerate(kept(CHOSEN), start=1)}
+"""Patches left by HeatViT's selectors: as `reproduce heatvit` has them for the same designs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """A design on the board, as printed.
+class Design(NamedTuple):
+    """A design on the board whose power is published.
 
     Attributes:
-        name: Of paper and model.
-        power_w: Of the design or the board; tables rarely say which.
-        source: Where it is printed; `recalled` where it was not read again.
+        key: Of its power in `published.csv`.
         width: Of the DeiT model; 0 for another one.
         macs_per_s: Half the printed GOPS, of other models.
         format: Of the operands.
         fitted: Whether it fixes the two numbers.
     """
 
-    name: str
-    power_w: float
-    source: str
+    key: str
     width: int = 0
     macs_per_s: float = 0.0
     format: str = "int8"
     fitted: bool = False
 
 
-UBIMOE = "UbiMoE, arXiv:2502.05602, table III"
-FILM_QNN = "FILM-QNN, FPGA 2022, as a later table has it"
-PUBLISHED = (
-    Published(name="HeatViT DeiT-S", power_w=10.697, source=UBIMOE, width=384, fitted=True),
-    Published(name="HeatViT DeiT-B", power_w=11.352, source="recalled", width=768, fitted=True),
-    Published(name="HeatViT DeiT-T", power_w=9.453, source="recalled", width=192),
-    Published(
-        name="FILM-QNN ResNet-18", power_w=12.9, source=FILM_QNN, macs_per_s=389.45e9, format="int4"
-    ),
-    Published(
-        name="FILM-QNN ResNet-50", power_w=12.9, source=FILM_QNN, macs_per_s=445.7e9, format="int4"
-    ),
-    Published(
-        name="EfficientViT engine",
-        power_w=7.42,
-        source="arXiv:2403.20230, abstract: 780.2 GOPS at 105.1 GOPS/W",
-        macs_per_s=390.1e9,
-    ),
+DESIGNS = (
+    Design("s-pruned-power", width=WIDTHS["s"], fitted=True),
+    Design("b-pruned-power", width=WIDTHS["b"], fitted=True),
+    Design("t-pruned-power", width=WIDTHS["t"]),
+    Design("film-resnet-18-power", macs_per_s=389.45e9, format="int4"),
+    Design("film-resnet-50-power", macs_per_s=445.7e9, format="int4"),
+    Design("efficientvit-power", macs_per_s=390.1e9),
 )
 
 
@@ -71,13 +57,15 @@ class Row:
     """A published design beside the fit.
 
     Attributes:
-        published: What is printed.
+        design: Which.
+        line: What is printed.
         chip_w: On chip, before `times`.
         dram_w: Of DRAM.
         power_w: The fit's power.
     """
 
-    published: Published
+    design: Design
+    line: Published
     chip_w: float
     dram_w: float
     power_w: float
@@ -85,7 +73,7 @@ class Row:
     @property
     def error(self) -> float:
         """Of the fit, over what is printed."""
-        return self.power_w / self.published.power_w - 1
+        return self.power_w / self.line.published - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,36 +85,36 @@ class Fit:
     rows: tuple[Row, ...]
 
 
-def fit(published: tuple[Published, ...] = PUBLISHED) -> Fit:
+def fit() -> Fit:
     """Solve for the two numbers by the two rows that are to be fitted."""
-    drawn = [_drawn(one) for one in published]
-    (low, high) = [
-        (one.power_w - dram_w, chip_w)
-        for one, (chip_w, dram_w) in zip(published, drawn, strict=True)
-        if one.fitted
+    lines = {line.key: line for paper in PAPERS for line in published(paper)}
+    drawn = [(one, lines[one.key], *_drawn(one)) for one in DESIGNS]
+    low, high = [
+        (line.published - dram_w, chip_w) for one, line, chip_w, dram_w in drawn if one.fitted
     ]
     times = (high[0] - low[0]) / (high[1] - low[1])
     static_w = low[0] - times * low[1]
     rows = [
         Row(
-            published=one,
+            design=one,
+            line=line,
             chip_w=chip_w,
             dram_w=dram_w,
             power_w=static_w + times * chip_w + dram_w,
         )
-        for one, (chip_w, dram_w) in zip(published, drawn, strict=True)
+        for one, line, chip_w, dram_w in drawn
     ]
     return Fit(static_w=static_w, times=times, rows=tuple(rows))
 
 
-def _drawn(one: Published) -> tuple[float, float]:
+def _drawn(one: Design) -> tuple[float, float]:
     """Watts on chip, before `times`, and of DRAM."""
     # HeatViT's machine has no 4-bit products; the other one differs in its array only.
     machine = tw.machine(MACHINE if one.format == "int8" else "zcu102-systolic")
     assert isinstance(machine, Accelerator)
     bare = machine.replace(energy=energy_table("horowitz-45nm", 16), static_w=0.0)
     if one.width:
-        model = vit(depth=12, embed=one.width, heads=one.width // 64, selectors=(4, 7, 10))
+        model = vit(depth=12, embed=one.width, heads=one.width // 64, selectors=SELECTORS)
         result = tw.simulate(model, bare, bind=KEPT, format=one.format)
     else:
         result = tw.simulate(vit(depth=12, embed=384, heads=6), bare, format=one.format)
@@ -140,10 +128,10 @@ def lines(found: Fit) -> Iterator[str]:
     yield f"static_w {found.static_w:.2f}  times {found.times:.2f}"
     yield f"{'':22}{'printed':>9}{'fit':>9}{'error':>9}{'on chip':>9}{'DRAM':>7}"
     for row in found.rows:
-        error = "fitted" if row.published.fitted else f"{row.error:+.1%}"
+        line, error = row.line, "fitted" if row.design.fitted else f"{row.error:+.1%}"
         yield (
-            f"{row.published.name:22}{row.published.power_w:7.3f} W{row.power_w:7.3f} W{error:>9}"
-            f"{found.times * row.chip_w:7.2f} W{row.dram_w:5.2f} W  {row.published.source}"
+            f"{line.model:22}{line.published:7.3f} W{row.power_w:7.3f} W{error:>9}"
+            f"{found.times * row.chip_w:7.2f} W{row.dram_w:5.2f} W  {line.source}"
         )
 
 

@@ -29,9 +29,10 @@ def fit_view(fit: Fit, width: int = 100) -> RenderableType:
         width: Columns of the terminal; notes want many.
     """
     found, device = fit.resources, fit.device
+    beside = f", {found.lut_pes:,} PEs by lut" if found.lut_pes else ""
     title = Text.assemble(
         (found.machine, "bold"), " on ", (device.name, "bold"), f" ({device.part}), "
-        f"built for {found.format}, MACs by {found.mac}",
+        f"built for {found.format}, MACs by {found.mac}{beside}",
     )  # fmt: skip
     wide = width >= _WIDE
     table = aligned(
@@ -66,6 +67,7 @@ def fit_values(fit: Fit) -> dict[str, Any]:
         "part": fit.device.part,
         "format": found.format,
         "mac": found.mac,
+        "lut_pes": found.lut_pes,
         "components": [
             {"name": part.name, **_numbers(part), "basis": part.basis, "note": part.note}
             for part in found.components

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict
 from string import ascii_lowercase
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..sim.papers import Reproduction, Row, Sensitivity
+from ..sim.papers import Published, Reproduction, Row, Sensitivity
 from .table import add_row, aligned
 
 __all__ = ["CLOSE", "reproduction_values", "reproduction_view"]
@@ -31,13 +30,13 @@ def reproduction_view(
         sensitivities: Readings under other choices.
     """
     compared = [row for row in found.rows if row.simulated is not None]
-    sources = list(dict.fromkeys(row.source for row in compared))
+    sources = list(dict.fromkeys(row.line.source for row in compared))
     notes = list(dict.fromkeys(row.note for row in compared if row.note))
     table = aligned(
         ["", "published", "simulated", "", "error", "", "from", "note"], left=("", "from", "note")
     )
     for row in compared:
-        _add(table, row, ascii_lowercase[sources.index(row.source)], _number(notes, row.note))
+        _add(table, row, ascii_lowercase[sources.index(row.line.source)], _number(notes, row.note))
     return Group(
         Text(found.title, style="bold"),
         *_hanging("-", found.assumptions),
@@ -52,7 +51,7 @@ def reproduction_view(
         Text(summary(found), style="bold"),
         "",
         "not compared:",
-        *_hanging("-", _left_out(found.of("not comparable"))),
+        *_hanging("-", _left_out([row.line for row in found.of("not comparable")])),
         *(part for each in sensitivities for part in ("", _varied(each))),
         "",
     )  # fmt: skip
@@ -84,7 +83,7 @@ def reproduction_values(
         "paper": found.paper,
         "title": found.title,
         "assumptions": list(found.assumptions),
-        "rows": [asdict(row) | {"error": row.error} for row in found.rows],
+        "rows": [_values(row) for row in found.rows],
         "sensitivities": [
             {
                 "title": each.title,
@@ -99,19 +98,24 @@ def reproduction_values(
     }
 
 
+def _values(row: Row) -> dict[str, Any]:
+    said = {"kind": row.kind, "simulated": row.simulated, "note": row.note, "error": row.error}
+    return row.line._asdict() | said
+
+
 def _add(table: Table, row: Row, source: str, note: str) -> None:
     assert row.error is not None
     assert row.simulated is not None
     add_row(
         table,
         [
-            f"{row.model}: {row.what}",
-            f"{row.published:g}",
+            f"{row.line.model}: {row.line.what}",
+            f"{row.line.published:g}",
             f"{row.simulated:.4g}",
-            row.unit,
+            row.line.unit,
             f"{100 * row.error:+.1f} %",
             row.kind,
-            f"{row.provenance} {source}",
+            f"{row.line.provenance} {source}",
             note,
         ],
         style="" if row.kind == "predicted" else "dim",
@@ -133,15 +137,15 @@ def _hanging(sign: str, texts: Collection[str]) -> Iterator[RenderableType]:
         yield Padding(grid, (0, 0, 0, 1))
 
 
-def _left_out(rows: Collection[Row]) -> list[str]:
-    """A line for each reason, with the rows that have it."""
+def _left_out(lines: Collection[Published]) -> list[str]:
+    """A line for each reason, with what has it."""
     return [
         f"{reason}: " + "; ".join(
-            f"{row.model}, {row.what}, {row.published:g} {row.unit} ({row.provenance})"
-            for row in rows
-            if row.note == reason
+            f"{line.model}, {line.what}, {line.published:g} {line.unit} ({line.provenance})"
+            for line in lines
+            if line.reason == reason
         )
-        for reason in dict.fromkeys(row.note for row in rows)
+        for reason in dict.fromkeys(line.reason for line in lines)
     ]  # fmt: skip
 
 

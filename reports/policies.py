@@ -9,6 +9,7 @@ import numpy as np
 from ..sim.batches import ORDERS
 from ..sim.ragged_result import PolicyRun, RaggedRun
 from .figures import Width, beside, canvas, grid, headline, label, style, tex_table, time_unit
+from .ragged import run_values
 from .style import BLACK, GREEN, LIGHT, ORANGE, SKY
 from .units import ratio
 
@@ -109,13 +110,7 @@ def policies_tex(run: RaggedRun, tokens: str) -> str:
 
 def policies_values(run: RaggedRun, tokens: str) -> dict[str, Any]:
     """Everything as numbers."""
-    return {
-        "workload": run.workload,
-        "machine": run.machine,
-        "format": run.format,
-        "batch": run.batch,
-        "order": run.order,
-        "tile": run.tile,
+    return run_values(run) | {
         "tokens": tokens,
         "images": len(run.counts),
         "policies": [

@@ -20,7 +20,7 @@ from .waterfall import READ_ITS_ENDS
 if TYPE_CHECKING:
     from ..workloads import TokenTrace
 
-__all__ = ["ragged_values", "ragged_view"]
+__all__ = ["ragged_values", "ragged_view", "run_values"]
 
 _FIRST_TO_GO = ("p95", "MACs", "padded", "p99", "util.", "energy", "images/s", "p50")
 """Columns of the policies' table that give way to the policies' names, in this order."""
@@ -37,13 +37,7 @@ def ragged_view(run: RaggedRun, trace: TokenTrace, width: int = 80) -> Renderabl
 
 def ragged_values(run: RaggedRun, trace: TokenTrace) -> dict[str, Any]:
     """Everything as numbers; the keys carry their units."""
-    return {
-        "workload": run.workload,
-        "machine": run.machine,
-        "format": run.format,
-        "batch": run.batch,
-        "order": run.order,
-        "tile": run.tile,
+    return run_values(run) | {
         "tokens": {
             "name": trace.name,
             "source": trace.source,
@@ -55,6 +49,18 @@ def ragged_values(run: RaggedRun, trace: TokenTrace) -> dict[str, Any]:
         },
         "policies": [_values(run, one) for one in run.policies],
         "left_out": dict(run.left_out),
+    }
+
+
+def run_values(run: RaggedRun) -> dict[str, Any]:
+    """What ran, on what and how."""
+    return {
+        "workload": run.workload,
+        "machine": run.machine,
+        "format": run.format,
+        "batch": run.batch,
+        "order": run.order,
+        "tile": run.tile,
     }
 
 

@@ -90,7 +90,7 @@ ENERGY_COLORS: Mapping[str, str] = {
     "dram": BLUE,
     "host": BLACK,
     "static": DARK,
-    "idle": DARK,
+    "running": DARK,
 }
 """By component of accelerators and GPUs; what is the same in both looks the same.
 
@@ -110,7 +110,7 @@ ENERGY_LABELS: Mapping[str, str] = {
     "dram": "DRAM",
     "host": "host",
     "static": "static",
-    "idle": "static",
+    "running": "static",
 }
 
 

@@ -22,12 +22,12 @@ from .ragged_attention import gathered, together
 from .residency import Residency, producers, residency
 from .rows import by_width
 
-__all__ = ["Lowered", "assembled", "kernels_of", "lower", "lower_kernels", "plan"]
+__all__ = ["Lowered", "assembled", "lower", "lower_kernels", "plan"]
 
 
 def plan(workload: Workload, machine: Accelerator, format: str) -> Plan:
     """What `lower` decides for a bound `workload`; see there for what is raised."""
-    kernels = kernels_of(workload, machine, format)
+    kernels = _kernels(workload, machine, format)
     places = _places(kernels, workload, machine)
     images = known(workload.images)
     mappings = {
@@ -56,7 +56,7 @@ def lower(
     Raises:
         MappingError: The array does not compute in `format`, or a buffer cannot hold one tile.
     """
-    kernels = kernels_of(workload, machine, format)
+    kernels = _kernels(workload, machine, format)
     places = plan.places(kernels) if plan else _places(kernels, workload, machine)
     images = known(workload.images)
     return assembled(kernels, list(_lowered(kernels, places, machine, plan, images)))
@@ -68,20 +68,6 @@ def lower_kernels(kernels: Sequence[Kernel], machine: Accelerator, plan: Plan) -
     They are one image's, or of several images that were put side by side.
     """
     return list(_lowered(kernels, plan.places(kernels), machine, plan, images=1))
-
-
-def kernels_of(workload: Workload, machine: Accelerator, format: str) -> tuple[Kernel, ...]:
-    """The kernels of a bound workload, in the run's format where they have none of their own.
-
-    Raises:
-        MappingError: The machine does not compute in that format.
-    """
-    try:
-        machine.array.macs_per_pe_cycle.get(format)
-    except FormatError as error:
-        raise MappingError(f"{machine.name}: format: {error}") from None
-    formatted = in_format(workload, format)
-    return by_width(fuse(formatted.operators, formatted.outputs))
 
 
 def assembled(kernels: Sequence[Kernel], lowered: Sequence[Lowered]) -> Program:
@@ -107,6 +93,16 @@ def assembled(kernels: Sequence[Kernel], lowered: Sequence[Lowered]) -> Program:
         if is_decision(kernel.lead):
             barrier = (index,)
     return Program(kernels=tuple(programs))
+
+
+def _kernels(workload: Workload, machine: Accelerator, format: str) -> tuple[Kernel, ...]:
+    """The kernels of a bound workload, in the run's format where they have none of their own."""
+    try:
+        machine.array.macs_per_pe_cycle.get(format)
+    except FormatError as error:
+        raise MappingError(f"{machine.name}: format: {error}") from None
+    formatted = in_format(workload, format)
+    return by_width(fuse(formatted.operators, formatted.outputs))
 
 
 def _places(kernels: Sequence[Kernel], workload: Workload, machine: Accelerator) -> Residency:

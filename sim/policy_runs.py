@@ -22,7 +22,8 @@ from .lower import plan
 from .policies import Counts, Policy
 from .ragged_images import Images
 from .ragged_result import PolicyRun
-from .sections import Part, Row, Sections
+from .section_content import Row
+from .sections import Part, Sections
 from .simulate import execute
 from .waterfall import STEPS, by_step
 

@@ -110,6 +110,11 @@ class Program:
 
     kernels: tuple[KernelProgram, ...]
 
+    @property
+    def reach(self) -> int:
+        """The largest distance between a tile and one whose vector work it needs."""
+        return max((t.after for k in self.kernels for t in _distinct(k.nodes)), default=0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
@@ -193,6 +198,15 @@ def tiles(nodes: tuple[Node, ...]) -> Iterator[Tile]:
         else:
             for _ in range(node.count):
                 yield from tiles(node.body)
+
+
+def _distinct(nodes: tuple[Node, ...]) -> Iterator[Tile]:
+    """Every tile once, however often it repeats."""
+    for node in nodes:
+        if isinstance(node, Tile):
+            yield node
+        else:
+            yield from _distinct(node.body)
 
 
 def repeat(count: int, body: tuple[Node, ...]) -> tuple[Node, ...]:

@@ -189,7 +189,7 @@ def run_kernels(
                 utilization=time.math_s * gpu.clock_hz / (now - start),
                 losses=_losses(kernel, time, gpu, now - start, worked - launched),
                 energy_j={
-                    "idle": joules.idle_j,
+                    "running": joules.running_j,
                     "compute": joules.compute_j,
                     "dram": joules.dram_j,
                 },

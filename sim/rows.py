@@ -8,11 +8,11 @@ elementwise work behind it, is shared in proportion.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from ..workloads.extent import known
-from ..workloads.operator import Convolution, MatMul, Operand, Operator
+from ..workloads.operator import Convolution, Elementwise, MatMul, Operand, Operator
 from .fusion import Kernel
 
 __all__ = ["by_width"]
@@ -49,18 +49,13 @@ def _some(lead: Operator, format: str, rows: int) -> Operator:
     return replace(lead, weight_formats=((format, rows),), **size)
 
 
-def _share(operator: Any, rows: int, whole: int) -> Any:
+def _share(operator: Elementwise, rows: int, whole: int) -> Elementwise:
     """The part of an elementwise operator that follows some of the rows."""
-    trained = {
-        field.name: _part(getattr(operator, field.name), rows, whole)
-        for field in fields(operator)
-        if field.name == "affine"
-    }
     return replace(
         operator,
         operands=tuple(_share_of(operand, rows, whole) for operand in operator.operands),
         shape=(_part(known(operator.elements), rows, whole),),
-        **trained,
+        affine=_part(operator.affine, rows, whole),
     )
 
 

@@ -12,39 +12,27 @@ The sum over sections is exactly what the whole run gives.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from itertools import islice
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from ..arch import Accelerator
 from ..workloads.graph import Workload
-from ..workloads.operator import Operator
-from ..workloads.packing import joined
 from .array_work import whole
-from .cut import Section, cut
-from .energy import kernel_energy
+from .cut import cut
 from .engine import run_part
-from .formats import formats_of
-from .fusion import Kernel, fuse
 from .losses import account_part
-from .lower import Lowered, assembled, lower_kernels
+from .lower import assembled
 from .plan import Plan
-from .program import KernelProgram, Loop, Node, Program, Tile, tiles, total
+from .program import Program
 from .replay import Start, State
-from .rows import by_width
+from .section_content import AHEAD, Content, Contents, Row
 from .spans import Spans
-from .traffic import UNDER_WAY
 from .waterfall import STEPS, add_losses
 
-__all__ = ["Part", "Row", "Sections"]
-
-_AHEAD = UNDER_WAY + 1  # tiles behind a section that its program holds: more than can be seen
-
-Row: TypeAlias = tuple[int, ...]
-"""An image's kept counts."""
+__all__ = ["Part", "Sections"]
 
 
 class Part(NamedTuple):
@@ -62,32 +50,6 @@ class Part(NamedTuple):
     energy_j: float
     mac_j: float
     macs: int
-
-
-class _Ahead(NamedTuple):
-    """The first tiles of a section from a kernel on, as numbers that are equal for equal tiles."""
-
-    seen: tuple[int, ...]  # what units have looked at while a tile's inputs are not begun
-    whole: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Content:
-    """A section for given counts: its kernels, their tiles, and what they cost beside time.
-
-    Attributes:
-        timed: A number, equal for contents that behave equally.
-        energy_j: Without static power.
-    """
-
-    kernels: tuple[Kernel, ...]
-    lowered: tuple[Lowered, ...]
-    sizes: tuple[int, ...]  # tiles of each kernel
-    timed: int
-    energy_j: float
-    mac_j: float
-    macs: int
-    begins: dict[int, _Ahead] = field(default_factory=dict[int, _Ahead])
 
 
 class _Position(NamedTuple):
@@ -125,18 +87,11 @@ class Sections:
     machine: Accelerator
     plan: Plan
     largest: Row
-    _contents: dict[object, _Content] = field(default_factory=dict[object, _Content])
-    _bound: dict[object, tuple[Operator, ...]] = field(
-        default_factory=dict[object, tuple[Operator, ...]]
-    )
     _known: dict[object, list[_Known]] = field(default_factory=dict[object, list[_Known]])
-    _numbers: dict[Hashable, int] = field(default_factory=dict[Hashable, int])
 
     def run(self, rows: Sequence[Row]) -> Part:
         """Images with these kept counts, side by side, from an idle machine to the last result."""
-        contents = [
-            self._content(number, section, rows) for number, section in enumerate(self._sections)
-        ]
+        contents = self._contents.of(rows)
         position: _Position | None = _Position(0, 0)
         state, cycles = State(), 0
         steps: dict[str, Fraction | int] = dict.fromkeys(STEPS, 0)
@@ -156,74 +111,12 @@ class Sections:
         )
 
     @cached_property
-    def _sections(self) -> tuple[Section, ...]:
+    def _contents(self) -> Contents:
         binding = {**self.others, **dict(zip(self.names, self.largest, strict=True))}
-        return cut(self.workload, self.names, binding)
+        sections = cut(self.workload, self.names, binding)
+        return Contents(sections, self.names, self.others, self.machine, self.plan)
 
-    @cached_property
-    def _columns(self) -> tuple[tuple[int, ...], ...]:
-        """For each section the columns of the counts on which it depends."""
-        return tuple(tuple(map(self.names.index, s.symbols)) for s in self._sections)
-
-    def _number(self, value: Hashable) -> int:
-        """The same for what is equal: quicker to compare."""
-        return self._numbers.setdefault(value, len(self._numbers))
-
-    def _content(self, number: int, section: Section, rows: Sequence[Row]) -> _Content:
-        """A section for the counts of all images, taken in an order of their own."""
-        which = self._columns[number]
-        key = tuple(sorted((tuple([row[i] for i in which]) for row in rows), reverse=True))
-        if (number, key) not in self._contents:
-            self._contents[number, key] = self._made(number, section, key)
-        return self._contents[number, key]
-
-    def _made(self, number: int, section: Section, key: tuple[Row, ...]) -> _Content:
-        images: list[tuple[Operator, ...]] = []
-        for values in key:
-            if (number, values) not in self._bound:
-                binding = {**self.others, **dict(zip(section.symbols, values, strict=True))}
-                bound = tuple(operator.bound(binding) for operator in section.operators)
-                self._bound[number, values] = bound
-            images.append(self._bound[number, values])
-        operators, parts = joined(images)
-        outputs = tuple(part for name in section.read for part in parts.get(name, (name,)))
-        kernels = by_width(fuse(operators, outputs))
-        lowered = lower_kernels(kernels, self.machine, self.plan)
-        sums = [total(nodes) for nodes, _ in lowered]
-        programs = [
-            KernelProgram(
-                name=kernel.name,
-                kind=kernel.lead.kind,
-                nodes=nodes,
-                formats=formats_of(kernel.lead, kernel.tail),
-            )
-            for kernel, (nodes, _) in zip(kernels, lowered, strict=True)
-        ]
-        energy = [kernel_energy(kernel, self.machine, 0) for kernel in programs]
-        return _Content(
-            kernels=kernels,
-            lowered=tuple(lowered),
-            sizes=tuple(one.tiles for one in sums),
-            timed=self._number(
-                tuple((kernel.name, *map(_timed, kernel.nodes)) for kernel in programs)
-            ),
-            energy_j=sum(sum(parts.values()) for parts in energy),
-            mac_j=sum(parts["mac"] for parts in energy),
-            macs=sum(one.macs for one in sums),
-        )
-
-    def _begins(self, content: _Content, kernel: int) -> _Ahead:
-        """The first tiles of a section from a kernel on: as many as can be seen."""
-        if kernel not in content.begins:
-            glimpses: list[int] = []
-            whole: list[int] = []
-            for glimpse, tile in islice(_glimpses(content, kernel), _AHEAD):
-                glimpses.append(self._number(glimpse))
-                whole.append(self._number((glimpse, _timed(tile))))
-            content.begins[kernel] = _Ahead(tuple(glimpses), tuple(whole))
-        return content.begins[kernel]
-
-    def _find(self, position: _Position, state: State, contents: Sequence[_Content]) -> _Known:
+    def _find(self, position: _Position, state: State, contents: Sequence[Content]) -> _Known:
         first = position.section
         found = self._known.setdefault((position, state, contents[first].timed), [])
         for known in found:
@@ -238,7 +131,7 @@ class Sections:
         return known
 
     def _ahead(
-        self, end: _Position | None, state: State, contents: Sequence[_Content]
+        self, end: _Position | None, state: State, contents: Sequence[Content]
     ) -> tuple[int, ...]:
         """What units have seen of the tiles behind `end`, in a state there."""
         if end is None:
@@ -246,7 +139,7 @@ class Sections:
         seen: tuple[int, ...] = ()
         section, kernel = end
         while section < len(contents) and len(seen) < len(state.ahead):
-            begins = self._begins(contents[section], kernel)
+            begins = self._contents.begins(contents[section], kernel)
             loading = state.ahead[len(seen) : len(seen) + len(begins.seen)]
             if any(inputs >= 0 for _, inputs in loading):
                 some = zip(loading, begins.seen, begins.whole, strict=False)
@@ -258,7 +151,7 @@ class Sections:
             section, kernel = section + 1, 0
         return seen if len(seen) == len(state.ahead) else (*seen, -1)  # the end was seen
 
-    def _simulated(self, position: _Position, state: State, contents: Sequence[_Content]) -> _Known:
+    def _simulated(self, position: _Position, state: State, contents: Sequence[Content]) -> _Known:
         """Run a section, and as far as it takes until everything is over."""
         rest = contents[position.section :]
         kernels = [kernel for content in rest for kernel in content.kernels]
@@ -269,11 +162,11 @@ class Sections:
         # Only as much behind it as can be seen; more if it takes longer until all is over.
         count = stop or len(kernels)
         while True:
-            while count < len(kernels) and sum(sizes[stop:count]) < _AHEAD:
+            while count < len(kernels) and sum(sizes[stop:count]) < AHEAD:
                 count += 1
             program = assembled(kernels[:count], lowered[:count])
             spans, end = run_part(program, self.machine, start, stop)
-            if count == len(kernels) or (end and sum(sizes[end.kernel : count]) >= _AHEAD):
+            if count == len(kernels) or (end and sum(sizes[end.kernel : count]) >= AHEAD):
                 break
             count = min(2 * count, len(kernels))
         reached = _position(position.section, rest, end)
@@ -299,7 +192,7 @@ class Sections:
         return tuple((cause, whole(pe_cycles)) for cause, pe_cycles in steps.items() if pe_cycles)
 
 
-def _position(section: int, contents: Sequence[_Content], end: Start | None) -> _Position | None:
+def _position(section: int, contents: Sequence[Content], end: Start | None) -> _Position | None:
     """Where in the sections, from one on, a start in their program is."""
     if end is None:
         return None
@@ -310,31 +203,3 @@ def _position(section: int, contents: Sequence[_Content], end: Start | None) -> 
         kernel -= len(content.kernels)
         section += 1
     return _Position(section, kernel)
-
-
-def _timed(node: Node) -> Node:
-    """All of a node on which time depends: not what is counted for its energy alone."""
-    if isinstance(node, Loop):
-        return replace(node, body=tuple(map(_timed, node.body)))
-    return replace(node, outputs=0, vector_reads=0, sum_reads=0, sum_writes=0)
-
-
-def _glimpses(content: _Content, first: int) -> Iterator[tuple[tuple[object, ...], Tile]]:
-    """For each tile from kernel `first` on what units look at before its inputs are begun."""
-    kernels = zip(content.kernels, content.lowered, content.sizes, strict=True)
-    for kernel, (nodes, _), count in islice(kernels, first, None):
-        for number, tile in enumerate(tiles(nodes)):
-            yield (
-                (
-                    kernel.name,
-                    number == 0,
-                    number == count - 1,
-                    tile.weight_bytes,
-                    tile.weight_loads,
-                    tile.input_bytes > 0,
-                    tile.work is not None,
-                    tile.vector_cycles is not None,
-                    tile.store_bytes > 0,
-                ),
-                tile,
-            )

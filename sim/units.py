@@ -21,7 +21,7 @@ from .bus import Bus
 from .dma_queue import Action, dma_queue
 from .flight import Flight, Load
 from .moment import Buffer, Moment, Process
-from .program import Node, Program, Tile
+from .program import Program
 from .record import Record
 from .replay import Start, State
 from .spans import UNITS, Row
@@ -227,7 +227,7 @@ class Units:
         yield from self._work(unit, flight.kernel, start, self.bus_until, self.bus.latency_cycles)
 
     def _array(self, flights: Queue) -> Process:
-        history: deque[Flight] = deque(maxlen=1 + _reach(self._program))
+        history: deque[Flight] = deque(maxlen=1 + self._program.reach)
         for flight in flights:
             if flight is None:
                 yield self.traffic.landing()
@@ -298,16 +298,3 @@ class Units:
         until = self.now + flight.tile.host_cycles
         yield from self._work(_HOST, flight.kernel, self.now, until)
         self._done[flight.kernel].set(self.now)
-
-
-def _reach(program: Program) -> int:
-    """The largest distance between a tile and one whose vector work it needs."""
-    return max((t.after for k in program.kernels for t in _distinct(k.nodes)), default=0)
-
-
-def _distinct(nodes: Sequence[Node]) -> Iterator[Tile]:
-    for node in nodes:
-        if isinstance(node, Tile):
-            yield node
-        else:
-            yield from _distinct(node.body)

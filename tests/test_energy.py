@@ -18,13 +18,13 @@ from tilewise.sim.energy import Actions, actions, kernel_energy
 from tilewise.sim.errors import MappingError
 from tilewise.sim.formats import Formats, Widths
 from tilewise.sim.gemm import Gemm, GemmMapping, Shape
+from tilewise.sim.papers.heatvit import CHOSEN, MACHINE, SELECTORS, WIDTHS, kept
 from tilewise.sim.program import KernelProgram
 from tilewise.sim.result import Result
 from tilewise.sim.simulate import simulate
 from tilewise.workloads import zoo
 from tilewise.workloads.zoo.vit import vit
 
-KEPT = {"kept_1": 137, "kept_2": 69, "kept_3": 48}
 TABLES = ("cacti-28nm", "horowitz-45nm", "jouppi-7nm", "zcu102")
 
 
@@ -224,14 +224,16 @@ def test_power_and_energy_delay_are_of_the_run_or_of_an_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("embed", "printed_w", "error"),
-    [(384, 10.697, 0.02), (768, 11.352, 0.02), (192, 9.453, 0.06)],
+    ("size", "printed_w", "error"),
+    [("s", 10.697, 1e-3), ("b", 11.352, 1e-3), ("t", 9.453, 0.06)],
     ids=["DeiT-S, fitted", "DeiT-B, fitted", "DeiT-T, left out"],
 )
 def test_the_zcu102_draws_what_heatvits_designs_do(
-    embed: int, printed_w: float, error: float
+    size: str, printed_w: float, error: float
 ) -> None:
     """DeiT-S: UbiMoE, arXiv:2502.05602, table III; the others recalled of HeatViT, HPCA 2023."""
-    model = vit(depth=12, embed=embed, heads=embed // 64, selectors=(4, 7, 10))
-    result = simulate(model, load_machine("zcu102-heatvit"), bind=KEPT)
+    embed = WIDTHS[size]
+    model = vit(depth=12, embed=embed, heads=embed // 64, selectors=SELECTORS)
+    bind = {f"kept_{number}": count for number, count in enumerate(kept(CHOSEN), start=1)}
+    result = simulate(model, load_machine(MACHINE), bind=bind)
     assert result.power_w == pytest.approx(printed_w, rel=error)

@@ -246,9 +246,11 @@ def test_what_cannot_be_estimated_is_refused() -> None:
         fpga.resources(load_machine("a100-80gb"))
     with pytest.raises(fpga.FpgaError, match=r"wanted one of dsp, .*; got 'luts'; the nearest"):
         fpga.resources(accelerator("zcu102-systolic"), mac="luts")  # type: ignore[arg-type]
-    with pytest.raises(fpga.FpgaError, match=r"wanted a PE for int4 or int8, .* is fp16"):
-        fpga.resources(accelerator("edge-32x32"), format="fp16")
-    with pytest.raises(FormatError, match="got 'bf16'"):
+    with pytest.raises(fpga.FpgaError, match=r"^edge-32x32: .* int8, got fp16; .* \(--format\)$"):
+        fpga.resources(accelerator("edge-32x32"))
+    with pytest.raises(
+        FormatError, match=r"^zcu102-systolic does not compute in bf16 \(--format\): .* 'bf16'$"
+    ):
         fpga.resources(accelerator("zcu102-systolic"), format="bf16")
     with pytest.raises(fpga.FpgaError, match="wanted at most 18 bits, got 32"):
         fpga.slices_per_pe(32, Fraction(1))
@@ -303,3 +305,34 @@ def test_the_command_fails_in_one_line_if_the_device_is_too_small(
     assert not values["fits"]
     assert values["excess"]["dsp"] == 768
     assert set(values["available"]) == set(RESOURCES)
+
+
+def test_the_title_says_which_pes_are_of_luts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "fit.json"
+    with pytest.raises(SystemExit) as end:
+        main(["fpga", "zcu102-heatvit", "--lut-pes", "300", "--json", str(file)])
+    assert end.value.code == 0
+    title, _, _ = capsys.readouterr().out.partition("\n")
+    assert title.endswith("MACs by dsp, 300 PEs by lut")
+    assert json.loads(file.read_text())["lut_pes"] == 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["zcu102-heatvit", "--format", "fp16"], "zcu102-heatvit does not compute in fp16"),
+        (["edge-32x32"], "edge-32x32: wanted a PE for int4 or int8, got fp16"),
+    ],
+)
+def test_a_format_that_cannot_be_built_names_the_machine_and_the_option(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["fpga", *arguments])
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert error.startswith(f"tilewise: {said}")
+    assert "--format" in error
+    assert error.count("\n") == 1

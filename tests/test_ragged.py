@@ -1,7 +1,7 @@
 """Which question: does every policy do exactly the work it says, and is all time accounted for?"""
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Any
 
@@ -28,7 +28,7 @@ from tilewise.workloads.extent import evaluate, known
 from tilewise.workloads.graph import BindingError
 from tilewise.workloads.packing import side_by_side
 from tilewise.workloads.quantization import in_format
-from tilewise.workloads.tokens import TokenTrace
+from tilewise.workloads.tokens import TokenTrace, trace
 from tilewise.workloads.unpruned import kept_symbols, patches_of, static, unpruned
 
 DEIT = zoo.load("deit-small")
@@ -295,6 +295,22 @@ def test_images_that_run_alone_are_not_padded_to_others() -> None:
     some = images(ratios(196, 6, 0), batch=3)
     own = policy("pad-batch/image")
     assert (some.executed(own, some.batches(own)) == some.counts).all()
+
+
+# From Python 3.12 on, where another thread runs, as under pytest-xdist.
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_two_processes_give_exactly_what_one_gives() -> None:
+    counts = trace("digits16").array()[:6]
+    chosen = [policy(name) for name in ("pad-batch", "exact", "pack", "exact/image")]
+    one, two = (
+        run_policies(
+            zoo.load("heatvit-digits16"), edge("edge-32x32"), counts,
+            policies=chosen, batch=3, workers=workers,
+        )
+        for workers in (1, 2)
+    )  # fmt: skip
+    assert [run.policy.name for run in two.policies] == ["dense", *(each.name for each in chosen)]
+    np.testing.assert_equal(asdict(two), asdict(one))
 
 
 # What a user can get wrong

@@ -9,7 +9,7 @@ import pytest
 from optional import needed
 
 from tilewise.workloads.recording import record
-from tilewise.workloads.token_trace import TraceError
+from tilewise.workloads.trace_rows import TraceError
 from tilewise.workloads.zoo import digits16_trace, dinov2_trace, torch_vit
 from tilewise.workloads.zoo.torch_vit import VitConfig
 

@@ -93,6 +93,6 @@ def test_a_wrong_derivation_is_one_line_at_its_place(tmp_path: Path, text: str, 
 def test_a_derived_number_says_what_it_was_and_what_was_done() -> None:
     found = sources("zcu102-heatvit")
     assert found["energy.mac_pj.int8"].startswith("Horowitz, ISSCC 2014")
-    assert found["energy.mac_pj.int8"].endswith("; brought to 16 nm, times 11.34")
+    assert found["energy.mac_pj.int8"].endswith("; brought to 16 nm, times 15.02")
     assert "fitted" in found["energy.node_nm"]
     assert found["energy.dram_pj_per_bit.ddr4"].endswith("1300 pJ per 64 bits")

@@ -12,7 +12,7 @@ from typing import cast
 
 from .extent import Size
 from .matching import gathered
-from .operator import MatMul, Operand, Softmax, TokenSelection
+from .operator import MatMul, Operand
 from .pruning_blocks import PruningError
 from .zoo.building import Builder, Value, side_by_side
 
@@ -65,29 +65,11 @@ def fused_inattentive(
             weights=0,
         )
     )
-    row = build.append(
-        Softmax(
-            name=f"{path}/Softmax",
-            operands=(scores.operand,),
-            shape=scores.shape,
-            rows=images * heads,
-            row_length=count,
-        )
-    )
+    row = build.softmax(f"{path}/Softmax", scores)
     patches = count - spared
     shares = row.part(images, heads, patches)
     mean = build.reduce(f"{path}/ReduceMean", "reducemean", shares, images, patches)
-    chosen = build.append(
-        TokenSelection(
-            name=f"{path}/TopK",
-            operands=(mean.operand,),
-            shape=(images, patches),
-            function="topk",
-            candidates=images * patches,
-            kept=images * kept,
-            data_dependent=False,
-        )
-    )
+    chosen = build.top_k(f"{path}/TopK", mean, kept, patches)
     stay = gathered(build, f"{path}/Gather", tokens, chosen, kept)
     others = gathered(build, f"{path}/Gather_2", tokens, chosen, patches - kept)
     weight = mean.part(images, patches - kept)

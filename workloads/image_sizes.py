@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from .token_trace import TokenTrace, TraceError
+from .token_trace import TokenTrace
+from .trace_rows import TraceError
 
 __all__ = [
     "Sizes",

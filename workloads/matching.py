@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .extent import Size
-from .operator import MatMul, Movement, TokenSelection
+from .operator import MatMul, Movement
 from .zoo.building import Builder, Value
 
 __all__ = ["Matching", "gathered", "matched"]
@@ -76,17 +76,7 @@ def matched(
         )
     )
     best = build.reduce(f"{path}/Max", "max", scores, images, first, 2)  # which, and how much
-    order = build.append(
-        TokenSelection(
-            name=f"{path}/TopK",
-            operands=(best.part(images, first).operand,),
-            shape=(images, first),
-            function="topk",
-            candidates=images * first,
-            kept=images * (first - merged),
-            data_dependent=False,
-        )
-    )
+    order = build.top_k(f"{path}/TopK", best.part(images, first), first - merged, first)
     partner = build.append(
         Movement(
             name=f"{path}/Gather_3",

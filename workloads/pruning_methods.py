@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 from .evit import fused_inattentive
 from .extent import Size, ceil_div
 from .matching import gathered, matched
-from .operator import Operand, Softmax, TokenSelection
+from .operator import Operand
 from .pruning_blocks import PruningError
 from .zoo.building import Builder, Value, side_by_side
 from .zoo.heatvit import select
@@ -127,26 +127,9 @@ def _topk(build: Builder, place: Place) -> Left:
         hidden = build.linear(f"{path}.out_conv.{index}/MatMul", hidden, size)
         hidden = build.elementwise(f"{path}.out_conv.{index + 1}/Gelu", "gelu", hidden)
     logits = build.linear(f"{path}.out_conv.4/MatMul", hidden, 2)
-    scores = build.append(
-        Softmax(
-            name=f"{path}.out_conv.5/LogSoftmax",
-            operands=(logits.operand,),
-            shape=logits.shape,
-            rows=images * patches,
-            row_length=2,
-        )
-    )
-    chosen = build.append(
-        TokenSelection(
-            name=f"{path}/TopK",
-            operands=(scores.part(images, patches).operand,),
-            shape=(images, place.kept),
-            function="topk",
-            candidates=images * patches,
-            kept=images * place.kept,
-            data_dependent=False,
-        )
-    )
+    scores = build.softmax(f"{path}.out_conv.5/LogSoftmax", logits)
+    best = scores.part(images, patches)
+    chosen = build.top_k(f"{path}/TopK", best, place.kept, place.kept)
     moved = gathered(build, f"{path}/Gather", place.tokens, chosen, place.kept)
     return Left(tokens=_joined(place, place.tokens.part(images, place.spared, width), moved))
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .extras import require
-from .token_trace import TokenTrace, TraceError
+from .token_trace import TokenTrace
+from .trace_rows import TraceError
 
 __all__ = ["record"]
 

@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from .image_sizes import Sizes, latents, naflex, native, parse_sizes, read_sizes
-from .token_trace import TokenTrace, TraceError
+from .token_trace import TokenTrace
 from .trace_files import parse_csv, read_trace, write_trace
+from .trace_rows import TraceError
 
 __all__ = [
     "TokenTrace",

@@ -32,7 +32,8 @@ from typing import Any
 
 import numpy as np
 
-from .token_trace import TokenTrace, TraceError, checked_row, checked_survived
+from .token_trace import TokenTrace
+from .trace_rows import TraceError, checked_row, checked_survived
 
 __all__ = ["parse_csv", "read_trace", "write_trace"]
 

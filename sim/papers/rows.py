@@ -49,48 +49,55 @@ class Published(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What Tilewise has to say about a published number."""
+    """What Tilewise has to say about a published number.
+
+    Attributes:
+        simulated: In the same unit.
+        note: What was fixed, or why they differ.
+        kind: `fixed` if an open parameter was chosen, or a price fitted, by this very number;
+            `predicted` if nothing was; `counted` if no machine was needed.
+    """
 
     simulated: float
     note: str = ""
     kind: Kind = "predicted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(NamedTuple):
     """A published number beside a simulated one.
 
     Attributes:
-        key: The line of `published.csv`.
-        paper, model, what, published, unit, provenance, source: As of `Published`.
-        kind: `fixed` if an open parameter was chosen, or a price fitted, by this very number;
-            `predicted` if nothing was; `counted` if no machine was needed; or `not comparable`.
-        simulated: In the same unit; None if not comparable.
-        note: What was fixed, why they differ, or why they are not compared.
+        line: What is published.
+        claim: What is simulated; None if they are not comparable.
     """
 
-    key: str
-    paper: str
-    model: str
-    what: str
-    published: float
-    unit: str
-    provenance: str
-    source: str
-    kind: Kind
-    simulated: float | None
-    note: str
+    line: Published
+    claim: Claim | None
+
+    @property
+    def kind(self) -> Kind:
+        """The claim's."""
+        return self.claim.kind if self.claim else "not comparable"
+
+    @property
+    def simulated(self) -> float | None:
+        """In the unit of what is published."""
+        return self.claim.simulated if self.claim else None
+
+    @property
+    def note(self) -> str:
+        """What was fixed, why they differ, or why they are not compared."""
+        return self.claim.note if self.claim else self.line.reason
 
     @property
     def error(self) -> float | None:
         """Of what is simulated, over what is published.
 
-        >>> row = Row(key="k", paper="p", model="m", what="w", published=4.0, unit="ms",
-        ...           provenance="seen", source="s", kind="predicted", simulated=5.0, note="")
-        >>> row.error
+        >>> line = published("heatvit")[0]
+        >>> Row(line, Claim(1.25 * line.published)).error
         0.25
         """
-        return None if self.simulated is None else self.simulated / self.published - 1
+        return self.claim.simulated / self.line.published - 1 if self.claim else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +119,9 @@ class Reproduction:
     def of(self, kind: Kind, provenance: str | None = None) -> tuple[Row, ...]:
         """The rows of a kind, and of a provenance if one is given."""
         return tuple(
-            row for row in self.rows if row.kind == kind and provenance in (None, row.provenance)
+            row
+            for row in self.rows
+            if row.kind == kind and provenance in (None, row.line.provenance)
         )
 
 
@@ -138,20 +147,10 @@ def published(paper: str) -> tuple[Published, ...]:
     text = resources.files(__name__.rpartition(".")[0]).joinpath("published.csv")
     lines = text.read_text(encoding="utf-8").splitlines()
     found = csv.DictReader(line for line in lines if not line.startswith("#"))
-    return tuple(_read(line) for line in found if line["paper"] == paper)
-
-
-def _read(line: Mapping[str, str]) -> Published:
-    return Published(
-        key=line["key"],
-        paper=line["paper"],
-        model=line["model"],
-        what=line["what"],
-        published=float(line["published"]),
-        unit=line["unit"],
-        provenance=line["provenance"],
-        source=line["source"],
-        reason=line["reason"],
+    return tuple(
+        Published(published=float(line.pop("published")), **line)
+        for line in found
+        if line["paper"] == paper
     )
 
 
@@ -165,20 +164,4 @@ def rows_of(paper: str, claims: Mapping[str, Claim]) -> tuple[Row, ...]:
     missing = {line.key for line in lines if not line.reason} ^ claims.keys()
     if missing:
         raise ValueError(f"{paper}: wanted a claim for each number, got {sorted(missing)} wrong")
-    return tuple(_row(line, claims.get(line.key)) for line in lines)
-
-
-def _row(line: Published, claim: Claim | None) -> Row:
-    return Row(
-        key=line.key,
-        paper=line.paper,
-        model=line.model,
-        what=line.what,
-        published=line.published,
-        unit=line.unit,
-        provenance=line.provenance,
-        source=line.source,
-        kind=claim.kind if claim else "not comparable",
-        simulated=claim.simulated if claim else None,
-        note=claim.note if claim else line.reason,
-    )
+    return tuple(Row(line, claims.get(line.key)) for line in lines)

@@ -6,7 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 from ..extent import Size, product
-from ..operator import Elementwise, MatMul, Normalization, Operand, Operator, Reduction
+from ..operator import (
+    Elementwise,
+    MatMul,
+    Normalization,
+    Operand,
+    Operator,
+    Reduction,
+    Softmax,
+    TokenSelection,
+)
 
 __all__ = ["Builder", "Value", "side_by_side"]
 
@@ -74,6 +83,34 @@ class Builder:
                 rows=product(rows),
                 row_length=width,
                 affine=2 * cast("int", width),
+            )
+        )
+
+    def softmax(self, name: str, x: Value) -> Value:
+        """Shares, or their logarithms, over the last dimension."""
+        *rows, width = x.shape
+        return self.append(
+            Softmax(
+                name=name,
+                operands=(x.operand,),
+                shape=x.shape,
+                rows=product(rows),
+                row_length=width,
+            )
+        )
+
+    def top_k(self, name: str, scores: Value, kept: Size, listed: Size) -> Value:
+        """Where the best of `scores` `(images, n)` are: `kept` stay, as `(images, listed)`."""
+        images, _ = scores.shape
+        return self.append(
+            TokenSelection(
+                name=name,
+                operands=(scores.operand,),
+                shape=(images, listed),
+                function="topk",
+                candidates=product(scores.shape),
+                kept=images * kept,
+                data_dependent=False,
             )
         )
 

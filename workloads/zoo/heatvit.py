@@ -5,8 +5,8 @@ What it computes, and the sources, are told where the torch module is: `torch_se
 
 from __future__ import annotations
 
-from ..extent import Size, product
-from ..operator import Movement, Softmax, TokenSelection
+from ..extent import Size
+from ..operator import Movement, TokenSelection
 from .building import Builder, Value, side_by_side
 
 __all__ = ["select"]
@@ -75,15 +75,7 @@ def _scores(build: Builder, path: str, x: Value, heads: int) -> Value:
     hidden = _mlp(build, f"{path}.classifier", 0, both, half)
     hidden = _mlp(build, f"{path}.classifier", 2, hidden, quarter)
     logits = build.linear(f"{path}.classifier.4/MatMul", hidden, 2)
-    shares = build.append(
-        Softmax(
-            name=f"{path}/Softmax",
-            operands=(logits.operand,),
-            shape=logits.shape,
-            rows=product(logits.shape[:-1]),
-            row_length=2,
-        )
-    )
+    shares = build.softmax(f"{path}/Softmax", logits)
     mean = build.reduce(f"{path}/ReduceMean_2", "reducemean", split, 1, tokens, heads)
     hidden = _mlp(build, f"{path}.head_weights", 0, mean, heads // 2)
     logits = build.linear(f"{path}.head_weights.2/MatMul", hidden, heads)
