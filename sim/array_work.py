@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from ..arch import ComputeArray, UnrolledArray
 from .formats import Widths
-from .systolic import axes, ceil_div, fold_interval, fold_latency
+from .systolic import axes, ceil_div, fold_interval, fold_latency, larger, smaller
 from .unrolled import Nest, nest, summed
 
 __all__ = [
@@ -58,9 +60,19 @@ class ArrayWork:
     sum_writes: int
 
 
-def stream_cycles(stream: Any, rate: Fraction) -> Any:
-    """Cycles in which `stream` words pass a PE that takes `rate` of them per cycle."""
-    return -(-stream * rate.denominator // rate.numerator)
+def stream_cycles(stream: Any, rate: Fraction, demand: Any = 1) -> Any:
+    """Cycles in which `stream` words pass a PE that takes `rate` of them per cycle.
+
+    Args:
+        stream: Words; an int or an array of them.
+        rate: Words per cycle.
+        demand: By how much they come too slowly, where above 1; a Fraction, or an array of floats.
+    """
+    if isinstance(demand, int | Fraction):
+        slowed = rate / max(demand, 1)
+        return -(-stream * slowed.denominator // slowed.numerator)
+    slowed_cycles = stream * np.maximum(demand, 1) / float(rate)
+    return np.ceil(slowed_cycles - 1e-6).astype(np.int64)  # what is whole stays so
 
 
 def whole_units(array: ComputeArray) -> tuple[int, int, int]:
@@ -79,15 +91,15 @@ def side_by_side(array: ComputeArray) -> int:
     return 1 if array.split == "tile" else array.count
 
 
-def stream_elements(array: ComputeArray, m: int, k: int) -> int:
+def stream_elements(array: ComputeArray, m: Any, k: Any) -> Any:
     """Elements of an `(m, k)` left operand that all arrays together read in a step of the stream.
 
     0 if the left operand does not stream.
     """
     if isinstance(array, UnrolledArray):
-        return min(array.tn * array.th, k)
+        return smaller(array.tn * array.th, k)
     along_rows = {"ws": k, "os": m, "is": 0}[array.dataflow]
-    return min(array.rows, along_rows) * array.count
+    return smaller(array.rows, along_rows) * array.count
 
 
 def drain_cycles(array: ComputeArray, m: Any, bits: Widths) -> Any:
@@ -117,7 +129,7 @@ def port_cycles(
         return held + (copies == 1) * (alone.cycles - alone.store - held)
     along_rows, along_cols, stream = axes(array.dataflow, m, k, n)
     blocks = -(-(copies * ceil_div(along_cols, array.cols)) // array.count)
-    words = stream_cycles(stream, rate / max(demand, Fraction(1)))
+    words = stream_cycles(stream, rate, demand)
     return blocks * ceil_div(along_rows, array.rows) * fold_interval(array, words)
 
 
@@ -163,7 +175,7 @@ def array_work(
         return _unrolled_work(array, loops, copies, m, k, n, rate, adds)
     along_rows, along_cols, stream = axes(array.dataflow, m, k, n)
     words = stream_cycles(stream, rate)
-    slowed = stream_cycles(stream, rate / max(demand, Fraction(1)))
+    slowed = stream_cycles(stream, rate, demand)
     interval = fold_interval(array, slowed)
     per_block = ceil_div(along_rows, array.rows)
     blocks_each = ceil_div(along_cols, array.cols)
@@ -171,13 +183,12 @@ def array_work(
     turns = ceil_div(blocks, array.count)
     last = along_cols - (blocks_each - 1) * array.cols
     # The array with most turns ends on the ragged block only if nobody else has as many.
-    ends_ragged = (blocks - 1) % array.count == 0 or blocks_each == 1
-    latency = (turns * per_block - 1) * interval + fold_latency(
-        array, slowed, last if ends_ragged else array.cols
-    )
-    if turns > 1 and ends_ragged and blocks_each > 1:
-        wider = (turns - 1) * per_block - 1
-        latency = max(latency, wider * interval + fold_latency(array, slowed, array.cols))
+    ends_ragged = ((blocks - 1) % array.count == 0) | (blocks_each == 1)
+    columns = array.cols + ends_ragged * (last - array.cols)
+    latency = (turns * per_block - 1) * interval + fold_latency(array, slowed, columns)
+    has_wider = ends_ragged & (turns > 1) & (blocks_each > 1)
+    wider = ((turns - 1) * per_block - 1) * interval + fold_latency(array, slowed, array.cols)
+    latency = larger(latency, has_wider * wider)
     pes = array.rows * array.cols
     folds = blocks * per_block
     left, right, sums = copies * m * k, copies * k * n, copies * m * n
@@ -193,7 +204,7 @@ def array_work(
         macs=copies * m * k * n,
         cycles=turns * per_block * interval,
         latency=latency,
-        useful=whole(Fraction(copies * m * k * n) / rate),
+        useful=_of_pes(copies * m * k * n, rate),
         streamed=folds * words * pes,
         throttled=folds * (slowed - words) * pes,
         idle=(turns * array.count - blocks) * per_block * interval * pes,
@@ -222,7 +233,7 @@ def _unrolled_work(
         macs=copies * m * k * n,
         cycles=loops.cycles - loops.store,
         latency=loops.cycles,
-        useful=whole(Fraction(copies * m * k * n) / rate),
+        useful=_of_pes(copies * m * k * n, rate),
         streamed=(loops.streamed - slower) * array.pes,
         throttled=(loops.waiting + slower) * array.pes,
         idle=0,
@@ -231,6 +242,11 @@ def _unrolled_work(
         sum_reads=sums * (loops.steps - 1 + adds),
         sum_writes=sums * loops.steps,
     )
+
+
+def _of_pes(macs: Any, rate: Fraction) -> Any:
+    """PE-cycles of MACs: exactly, or as floats for an array of them."""
+    return whole(Fraction(macs) / rate) if isinstance(macs, int) else macs / float(rate)
 
 
 def whole(value: Fraction) -> Fraction | int:

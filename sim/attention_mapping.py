@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..arch import Accelerator
 from .array_work import drain_cycles, side_by_side
@@ -68,23 +68,23 @@ class Heads:
 
     merge_cost: Fraction
 
-    def query_bytes(self, rows: int) -> int:
+    def query_bytes(self, rows: Any) -> Any:
         """Bytes of so many queries, if they must be loaded."""
-        return int(in_bytes(rows * self.head_dim, self.bits.left)) * self.loads_input
+        return in_bytes(rows * self.head_dim, self.bits.left) * self.loads_input
 
-    def mask_bytes(self, scores: int) -> int:
+    def mask_bytes(self, scores: Any) -> Any:
         """Bytes of the mask for so many scores, if it must be loaded."""
-        return int(in_bytes(scores, self.mask_bits)) * self.loads_mask
+        return in_bytes(scores, self.mask_bits) * self.loads_mask
 
-    def stored_bytes(self, results: int) -> int:
+    def stored_bytes(self, results: Any) -> Any:
         """Bytes of so many elements of the output, if they leave."""
-        return int(in_bytes(results, self.bits.out)) * self.stores
+        return in_bytes(results, self.bits.out) * self.stores
 
-    def extra_bytes(self, results: int) -> int:
+    def extra_bytes(self, results: Any) -> Any:
         """Bytes that the epilogue loads beside so many elements of the output."""
         return sum(in_bytes(results, each) for each in self.extra)
 
-    def loaded_bytes(self, keys: int) -> tuple[int, int]:
+    def loaded_bytes(self, keys: Any) -> tuple[Any, Any]:
         """Bytes of `keys` keys, of all heads together, and of their values, if they are loaded."""
         return (
             in_bytes(keys * self.head_dim, self.bits.right) * self.loads_key,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from ..arch import Accelerator
 from ..arch.formats import bits
-from .program import KernelProgram, total
+from .formats import Formats
+from .program import KernelProgram, Totals, total
 
-__all__ = ["Actions", "actions", "kernel_energy"]
+__all__ = ["Actions", "actions", "actions_of", "energy_of", "kernel_energy"]
 
 _SUM_BYTES = 4  # sums are 32 bits wide in PEs and accumulators
 
@@ -29,32 +34,36 @@ class Actions:
         host_cycles: For which the host takes part.
     """
 
-    macs: int
-    register_bytes: float
-    input_writes: float
-    input_reads: float
-    weight_writes: float
-    weight_reads: float
-    sum_writes: float
-    sum_reads: float
-    output_writes: float
-    output_reads: float
-    vector_lane_cycles: int
-    dram_reads: int
-    dram_writes: int
-    host_cycles: int
+    macs: Any
+    register_bytes: Any
+    input_writes: Any
+    input_reads: Any
+    weight_writes: Any
+    weight_reads: Any
+    sum_writes: Any
+    sum_reads: Any
+    output_writes: Any
+    output_reads: Any
+    vector_lane_cycles: Any
+    dram_reads: Any
+    dram_writes: Any
+    host_cycles: Any
 
 
 def actions(kernel: KernelProgram, machine: Accelerator) -> Actions:
-    """Count what a kernel does.
+    """Count what a kernel does."""
+    return actions_of(total(kernel.nodes), kernel.formats, machine)
+
+
+def actions_of(sums: Totals, formats: Formats, machine: Accelerator) -> Actions:
+    """Count what a kernel does, given the sums over its tiles; ints, or a column for each.
 
     A result that stays on chip is written where its reader looks for it, in the input buffer;
     another passes through the output buffer.
     """
-    sums = total(kernel.nodes)
-    weight, activation, output = (bits(name) / 8 for name in kernel.formats)
+    weight, activation, output = (bits(name) / 8 for name in formats)
     results = sums.outputs * output
-    stays = not sums.store_bytes
+    stays = sums.store_bytes == 0
     return Actions(
         macs=sums.macs,
         register_bytes=sums.macs * (activation + _SUM_BYTES),
@@ -64,7 +73,7 @@ def actions(kernel: KernelProgram, machine: Accelerator) -> Actions:
         weight_reads=sums.weight_reads * weight,
         sum_writes=sums.sum_writes * _SUM_BYTES,
         sum_reads=sums.sum_reads * _SUM_BYTES,
-        output_writes=results * (not stays),
+        output_writes=results * (1 - stays),
         output_reads=sums.store_bytes,
         vector_lane_cycles=sums.vector_cycles * machine.vector.lanes,
         dram_reads=sums.weight_bytes + sums.input_bytes,
@@ -76,20 +85,29 @@ def actions(kernel: KernelProgram, machine: Accelerator) -> Actions:
 def kernel_energy(
     kernel: KernelProgram, machine: Accelerator, window_cycles: int
 ) -> dict[str, float]:
+    """Joules of a kernel by component; see `energy_of`."""
+    return energy_of(total(kernel.nodes), kernel.formats, machine, window_cycles)
+
+
+def energy_of(
+    sums: Totals, formats: Formats, machine: Accelerator, window_cycles: Any
+) -> dict[str, Any]:
     """Joules by component; none is negative.
 
     Args:
-        kernel: What ran.
+        sums: Over the kernel's tiles; ints, or a column for each.
+        formats: Of what it multiplies and makes.
         machine: Whose energy table prices it.
         window_cycles: From the end of all earlier kernels to its own end, for which static power
             is drawn, so that the windows' sum is the run's.
     """
-    did = actions(kernel, machine)
-    table, buffers, formats = machine.energy, machine.buffers, kernel.formats
+    did = actions_of(sums, formats, machine)
+    table, buffers = machine.energy, machine.buffers
 
-    def sram(capacity_bytes: int, reads: float, writes: float) -> float:
-        read, write = table.sram_read_j_per_byte, table.sram_write_j_per_byte
-        return reads * read(capacity_bytes) + writes * write(capacity_bytes)
+    def sram(capacity_bytes: Any, reads: Any, writes: Any) -> Any:
+        read = _by_capacity(table.sram_read_j_per_byte, capacity_bytes)
+        write = _by_capacity(table.sram_write_j_per_byte, capacity_bytes)
+        return reads * read + writes * write
 
     moved_bytes = did.dram_reads + did.dram_writes
     return {
@@ -104,3 +122,11 @@ def kernel_energy(
         "host": machine.host.active_w * did.host_cycles / machine.clock_hz,
         "static": machine.static_w * window_cycles / machine.clock_hz,
     }
+
+
+def _by_capacity(price: Callable[[int], float], capacity_bytes: Any) -> Any:
+    """What a byte takes in an SRAM, or in each of a column of them."""
+    if np.ndim(capacity_bytes) == 0:
+        return price(int(capacity_bytes))
+    sizes, kind = np.unique(capacity_bytes, return_inverse=True)
+    return np.array([price(int(size)) for size in sizes])[kind.reshape(-1)]

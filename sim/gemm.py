@@ -22,6 +22,8 @@ from functools import lru_cache
 from itertools import product
 from typing import Any
 
+import numpy as np
+
 from ..arch import Accelerator
 from .array_work import ArrayWork, array_work, stream_elements
 from .formats import Widths
@@ -101,7 +103,7 @@ class Gemm:
             whole_k and (mapping.order == "nm" or mapping.n >= self.shape.n),
         )
 
-    def read_demand(self, machine: Accelerator, rate: Fraction, abreast: int = 1) -> Fraction:
+    def read_demand(self, machine: Any, rate: Fraction, abreast: int = 1) -> Any:
         """What an implicit-GEMM stream asks of the input buffer, over what the buffer gives.
 
         Args:
@@ -113,8 +115,10 @@ class Gemm:
         if self.shape.window is None or cap is None:
             return Fraction(1)
         array = alone(machine.array) if self.shape.dealt else machine.array
-        elements = abreast * stream_elements(array, self.shape.m, self.shape.k)
-        return max(Fraction(1), Fraction(elements * self.bits.left, 8) * rate / cap)
+        asked_bits = abreast * stream_elements(array, self.shape.m, self.shape.k) * self.bits.left
+        if isinstance(asked_bits, int):
+            return max(Fraction(1), Fraction(asked_bits, 8) * rate / cap)
+        return np.maximum(asked_bits * float(rate) / (8 * cap), 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

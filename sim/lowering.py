@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
 
 from ..arch import Accelerator
 from ..arch.formats import bits
@@ -41,6 +43,7 @@ from .program import Node
 from .residency import Residency
 from .shapes import convolution, dealt, matmul, rows_and_elements
 from .shares import per_image, split_of
+from .systolic import larger, smaller
 
 __all__ = ["Lowered", "Lowering", "is_decision", "loads_parameters"]
 
@@ -110,34 +113,50 @@ class Lowering:
     def _stores(self) -> bool:
         return self.kernel.tail.name not in self.places.resident
 
-    def _behind(self) -> _Behind:
-        """What the epilogue loads."""
-        loaded = [
+    def passing(self) -> list[Any]:
+        """What an epilogue loads, in order: whether it passes by with the outputs, or is kept.
+
+        What is as large as the output, or too large to be kept, passes by with each tile.
+        """
+        most = known(self.kernel.tail.elements) - 1
+        kept_bytes = smaller(self.room, self.machine.buffers.weight_bytes) // 8
+        return [
+            size > smaller(most, kept_bytes * 8 // each)
+            for size, each in (*self._extra_loads(), *self._trained())
+        ]
+
+    def _extra_loads(self) -> list[tuple[Any, int]]:
+        """Activations that the epilogue loads: elements, and bits of each."""
+        return [
             (known(operand.elements), bits(format_of(operand)))
             for operand in self.kernel.extra
             if self._loaded(operand)
         ]
-        trained = [
+
+    def _trained(self) -> list[tuple[int, int]]:
+        """Trained numbers of the epilogue, and bits of each."""
+        return [
             (operator.parameters, parameter_bits(operator))
             for operator in self.kernel.epilogue
             if operator.parameters
         ]
-        # What is as large as the output, or too large to be kept, passes by with each tile.
-        most = known(self.kernel.tail.elements) - 1
-        kept_bytes = min(self.room, self.machine.buffers.weight_bytes) // 8
 
-        def passes(size: int, each: int) -> bool:
-            return size > min(most, kept_bytes * 8 // each)
+    def _behind(self) -> _Behind:
+        """What the epilogue loads."""
+        loaded, trained = self._extra_loads(), self._trained()
+        passing = [bool(np.all(passes)) for passes in self.passing()]
 
-        def once_bytes(operands: Sequence[tuple[int, int]]) -> int:
+        def once_bytes(operands: Sequence[tuple[Any, int]], passes: Sequence[bool]) -> Any:
             """All that is kept, rounded up once."""
-            kept = (size * each for size, each in operands if not passes(size, each))
-            return int(in_bytes(sum(kept), 1))
+            kept = sum(s * e for (s, e), gone in zip(operands, passes, strict=True) if not gone)
+            return in_bytes(kept, 1)
 
+        split = len(loaded)
+        every = zip((*loaded, *trained), passing, strict=True)
         return _Behind(
-            passing=tuple(each for size, each in (*loaded, *trained) if passes(size, each)),
-            once_bytes=once_bytes(loaded),
-            once_trained_bytes=once_bytes(trained),
+            passing=tuple(each for (_, each), passes in every if passes),
+            once_bytes=once_bytes(loaded, passing[:split]),
+            once_trained_bytes=once_bytes(trained, passing[split:]),
         )
 
     def _vector_cost(self) -> Fraction:
@@ -148,13 +167,14 @@ class Lowering:
     def _elementwise(self, operator: Elementwise) -> Fraction:
         return self.machine.vector.cost("activation" if operator.transcendental else "elementwise")
 
-    def _gemm(self, lead: MatMul | Convolution) -> Lowered:
+    def product(self, lead: MatMul | Convolution) -> gemm.Gemm:
+        """What the mapping must know of the kernel's product or convolution."""
         behind = self._behind()
         shape = matmul(lead) if isinstance(lead, MatMul) else convolution(lead)
         shape = dealt(shape, lead, self.machine.array, self._images)
         trained = loads_parameters(lead)
-        outputs = known(lead.elements)
-        product = gemm.Gemm(
+        products = shape.groups * shape.repeats * shape.m * shape.n
+        return gemm.Gemm(
             shape=shape,
             bits=Widths.of(self.formats),
             loads_input=self._loaded(lead.operands[0]),
@@ -165,10 +185,13 @@ class Lowering:
             bias=trained and lead.bias,
             once_bytes=behind.once_bytes,
             once_trained_bytes=behind.once_trained_bytes,
-            leaving=Fraction(outputs, shape.groups * shape.repeats * shape.m * shape.n),
+            leaving=Fraction(_any(known(lead.elements)), _any(products)),
             epilogue_operands=len(self.kernel.extra),
             vector_cost=self._vector_cost(),
         )
+
+    def _gemm(self, lead: MatMul | Convolution) -> Lowered:
+        product = self.product(lead)
         if isinstance(self.planned, GemmMapping):
             mapping = self.planned.within(product.shape)
         else:
@@ -181,8 +204,13 @@ class Lowering:
         query, key, value = lead.operands[:3]
         activations = self.formats.activations
         copies, queries, keys = known(lead.copies), known(lead.queries), known(lead.keys)
-        together = {"tile": [], "head": [1] * copies, "image": per_image(copies, self._images)}
-        dealt = together[split_of(self.machine.array)]
+        match split_of(self.machine.array):
+            case "tile":
+                dealt = []
+            case "head":
+                dealt = [1] * copies
+            case _:
+                dealt = per_image(copies, self._images)
         return attention.Heads(
             copies=copies,
             queries=queries,
@@ -216,7 +244,18 @@ class Lowering:
             mapping = attention.choose(heads, self.machine, self.rate)
         return attention.nodes(heads, mapping, self.machine, self.rate), mapping
 
-    def _vector(self, lead: Operator) -> Lowered:
+    def trained_bits(self, lead: Operator) -> Any:
+        """Trained numbers that a kernel of the vector unit needs all along, in bits."""
+        found = sum(parameter_size_bits(operator) for operator in self.kernel.epilogue)
+        # A position embedding passes by; of a table only the rows that are gathered are read.
+        return found if isinstance(lead, Elementwise | Movement) else found + parameter_size_bits(lead)
+
+    def loads_ahead(self, lead: Operator) -> Any:
+        """Whether they are loaded ahead, and not too large for that."""
+        return in_bytes(self.trained_bits(lead), 1) <= self.machine.buffers.weight_tile_bytes
+
+    def rows(self, lead: Operator) -> vector_work.Rows:
+        """What the mapping must know of the kernel's work on the vector unit."""
         rows, passed = rows_and_elements(lead)
         elements = known(self.kernel.tail.elements)
         if isinstance(lead, Elementwise):
@@ -226,32 +265,43 @@ class Lowering:
         behind = sum((self._elementwise(e) for e in self.kernel.epilogue), Fraction(0))
         operands = (*lead.operands, *self.kernel.extra)
         loaded = [operand for operand in operands if self._loaded(operand)]
-        trained_bits = sum(parameter_size_bits(operator) for operator in self.kernel.epilogue)
         streamed_bits = sum(size_bits(operand) for operand in loaded)
         if isinstance(lead, Elementwise):  # a position embedding passes by like any operand
             streamed_bits += parameter_size_bits(lead)
-        elif not isinstance(lead, Movement):  # of a table only the rows that are gathered are read
-            trained_bits += parameter_size_bits(lead)
-        if in_bytes(trained_bits, 1) > self.machine.buffers.weight_tile_bytes:
-            # too large to be loaded ahead
+        trained_bits = self.trained_bits(lead)
+        if not np.all(self.loads_ahead(lead)):
             streamed_bits, trained_bits = streamed_bits + trained_bits, 0
         stored = elements * self._stores
-        shape = vector_work.Rows(
+        read = sum(known(operand.elements) for operand in loaded)
+        return vector_work.Rows(
             rows=rows,
-            elements=max(sum(known(operand.elements) for operand in loaded), stored, 1),
+            elements=larger(larger(read, stored), 1),
             input_bits=streamed_bits,
             output_bits=stored * bits(self.formats.output),
             parameter_bytes=in_bytes(trained_bits, 1),
             whole_row=isinstance(lead, Softmax | Normalization),
             reads=sum(known(operand.elements) for operand in operands),
             outputs=elements,
-            lane_cycles=cost * passed + behind * elements,
+            lane_cycles=_times(cost, passed) + _times(behind, elements),
             input_room=self.room,
             operands=len(loaded) + (isinstance(lead, Elementwise) and lead.parameters > 0),
             host_cycles=self.machine.host_cycles if is_decision(lead) else 0,
         )
+
+    def _vector(self, lead: Operator) -> Lowered:
+        shape = self.rows(lead)
         mapping = vector_work.choose(shape, self.machine)
         return vector_work.nodes(shape, mapping, self.machine), mapping
+
+
+def _any(size: Any) -> int:
+    """A size, or the first of a column of them."""
+    return int(np.ravel(size)[0])
+
+
+def _times(cost: Fraction, elements: Any) -> Any:
+    """Lane-cycles: exactly, or as floats for a column of elements."""
+    return cost * elements if isinstance(elements, int) else float(cost) * elements
 
 
 class _Behind(NamedTuple):

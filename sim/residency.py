@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arch.formats import bits
 from ..workloads.extent import known
 from .formats import format_of
 from .fusion import Kernel
 
-__all__ = ["Residency", "producers", "residency"]
+__all__ = ["Residency", "places", "producers", "residency"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,24 +43,43 @@ def residency(
         capacity_bytes: What resident activations may take: the half of the input buffer that tiles
             on their way leave free.
     """
+    resident, live = places(kernels, outputs, np.int64(capacity_bytes))
+    return Residency(
+        resident=frozenset(name for name, stays in resident.items() if stays),
+        live_bytes=tuple(live.tolist()),
+    )
+
+
+def places(
+    kernels: Sequence[Kernel], outputs: tuple[str, ...], capacity_bytes: Any
+) -> tuple[dict[str, Any], NDArray[np.int64]]:
+    """The same for many capacities or sizes at once, `(designs,)`.
+
+    Returns:
+        Which outputs stay where, `(designs,)` by name, and the bytes of all while each kernel runs,
+        `(kernels, designs)`.
+    """
     made_by = _makers(kernels)
     last_read: dict[str, int] = {}
     for index, kernel in enumerate(kernels):
         last_read |= dict.fromkeys(kernel.sources, index)
-    live = np.zeros(len(kernels), dtype=np.int64)
-    resident: set[str] = set()
+    live = np.zeros((len(kernels), *np.shape(capacity_bytes)), dtype=np.int64)
+    resident: dict[str, Any] = {}
     for group in _side_by_side(kernels):
         if any(name not in made_by or name in outputs or name not in last_read for name in group):
             continue
-        wanted = live.copy()
+        first = min(made_by[name][0] for name in group)
+        last = max(last_read[name] for name in group)
+        wanted = live[first : last + 1].copy()
         for name in group:
             tails = [kernels[maker].tail for maker in made_by[name]]
             size_bits = sum(known(tail.elements) * bits(format_of(tail)) for tail in tails)
-            wanted[made_by[name][0] : last_read[name] + 1] += -(-size_bits // 8)
-        if wanted.max(initial=0) <= capacity_bytes:
-            live = wanted
-            resident.update(group)
-    return Residency(resident=frozenset(resident), live_bytes=tuple(live.tolist()))
+            own = slice(made_by[name][0] - first, last_read[name] + 1 - first)
+            wanted[own] += -(-size_bits // 8)
+        fits = wanted.max(axis=0) <= capacity_bytes
+        live[first : last + 1] = np.where(fits, wanted, live[first : last + 1])
+        resident |= dict.fromkeys(group, fits)
+    return resident, live
 
 
 def _side_by_side(kernels: Sequence[Kernel]) -> Iterator[frozenset[str]]:

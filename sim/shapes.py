@@ -18,6 +18,7 @@ from ..workloads.operator import (
 )
 from .gemm import Shape, Window
 from .shares import Dealt, in_turn, per_image, split_of
+from .systolic import smaller
 
 __all__ = ["convolution", "dealt", "matmul", "rows_and_elements"]
 
@@ -25,7 +26,7 @@ __all__ = ["convolution", "dealt", "matmul", "rows_and_elements"]
 def matmul(lead: MatMul) -> Shape:
     """A product, its copies with weights of their own as groups."""
     copies = known(lead.copies)
-    groups = min(lead.weights, copies) if lead.weights else copies
+    groups = smaller(lead.weights, copies) if lead.weights else copies
     return Shape(
         groups=groups,
         repeats=copies // groups,

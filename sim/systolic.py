@@ -43,6 +43,7 @@ __all__ = [
     "folds",
     "gemm_cycles",
     "larger",
+    "smaller",
 ]
 
 # Shapes are ints, or int64 arrays over design points; the answer is of the same kind.
@@ -60,6 +61,13 @@ def larger(a: Int, b: Int | int) -> Int:
     if isinstance(a, int) and isinstance(b, int):
         return max(a, b)
     return np.maximum(a, b)  # pyright: ignore[reportReturnType]
+
+
+def smaller(a: Int | int, b: Int | int) -> Int:
+    """The smaller, item by item."""
+    if isinstance(a, int) and isinstance(b, int):
+        return min(a, b)  # pyright: ignore[reportReturnType]
+    return np.minimum(a, b)  # pyright: ignore[reportReturnType]
 
 
 def fold_interval(array: SystolicArray, stream: Int) -> Int:

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from ..arch import Accelerator
 from .array_work import drain_cycles, port_cycles, whole_units
 from .errors import MappingError
-from .gemm import Gemm, GemmMapping
+from .gemm import Gemm, GemmMapping, Shape
 from .shares import alone
 
 __all__ = [
-    "SLACK", "Candidates", "Estimate", "candidates_of", "choose", "estimate_of", "fits", "ladder"
+    "SLACK", "Candidates", "Counted", "Estimate", "candidates_of", "choose", "count",
+    "estimate_of", "fits", "ladder", "needs", "predict", "tilings",
 ]  # fmt: skip
 
 Array = NDArray[np.int64]
@@ -56,10 +57,16 @@ class Candidates(NamedTuple):
 
 def candidates_of(gemm: Gemm, machine: Accelerator, *, whole_folds: bool = True) -> Candidates:
     """All tilings of a product, whatever they need; folds that fill the array, or any."""
-    shape = gemm.shape
+    return tilings(gemm.shape, whole_units(machine.array) if whole_folds else (1, 1, 1))
+
+
+@lru_cache(maxsize=4096)
+def tilings(shape: Shape, units: tuple[int, int, int]) -> Candidates:
+    """All tilings of a shape whose tiles of m, k and n are so many whole units, or powers of two.
+
+    Along rows and columns a tile is a number of whole folds; the stream may be cut anywhere.
+    """
     longest = {"m": shape.longest("m"), "k": shape.k, "n": shape.n}  # of an array's share
-    # Along rows and columns a tile is a number of whole folds; the stream may be cut anywhere.
-    units = whole_units(machine.array) if whole_folds else (1, 1, 1)
     whole_sizes = zip(longest.items(), units, strict=True)
     sizes = {name: set(ladder(size, unit)) for (name, size), unit in whole_sizes}
     sizes["m"].update(ladder(longest["m"], 1))  # rows of outputs may be fewer than the array has
@@ -77,20 +84,38 @@ def candidates_of(gemm: Gemm, machine: Accelerator, *, whole_folds: bool = True)
     return Candidates(*(np.concatenate(pair) for pair in zip(single, together, strict=True)))
 
 
+class Needs(NamedTuple):
+    """What the largest tiles need, `(candidates,)` each: bytes, and words of sums."""
+
+    input_bytes: Any
+    weight_bytes: Any
+    sums: Any
+    output_bytes: Any
+
+
+def needs(gemm: Gemm, candidates: Candidates) -> Needs:
+    """What tilings need of each buffer, once."""
+    _, _, k, n, _ = candidates
+    groups, copies, m = _largest(gemm, candidates)
+    inputs = gemm.input_bytes(copies, m, k) + gemm.extra_bytes(copies * m * n)
+    weights = gemm.weight_bytes(groups, k + gemm.bias, n)
+    return Needs(
+        inputs + gemm.once_bytes,
+        weights + gemm.once_trained_bytes,
+        copies * m * n,
+        gemm.leaving_bytes(copies * m * n) * int(gemm.stores),
+    )
+
+
 def fits(gemm: Gemm, machine: Accelerator, candidates: Candidates) -> Any:
     """Which tilings the buffers hold twice over, `(candidates,)`."""
-    _, _, k, n, _ = candidates
-    buffers = machine.buffers
-    groups, copies, m = _largest(gemm, candidates)
-    leaving = gemm.leaving_bytes(copies * m * n)
-    first_input = gemm.extra_bytes(copies * m * n) + gemm.once_bytes
-    fits = gemm.input_bytes(copies, m, k) + first_input <= gemm.input_room // 2
-    trained = gemm.once_trained_bytes
-    fits &= gemm.weight_bytes(groups, k + gemm.bias, n) + trained <= buffers.weight_tile_bytes
-    fits &= copies * m * n <= buffers.accumulator_tile_words
-    if gemm.stores:
-        fits &= leaving <= buffers.output_tile_bytes
-    return fits
+    buffers, need = machine.buffers, needs(gemm, candidates)
+    return (
+        (need.input_bytes <= gemm.input_room // 2)
+        & (need.weight_bytes <= buffers.weight_tile_bytes)
+        & (need.sums <= buffers.accumulator_tile_words)
+        & (need.output_bytes <= buffers.output_tile_bytes)
+    )
 
 
 def _largest(gemm: Gemm, candidates: Candidates) -> tuple[Array, Array, Array]:
@@ -117,10 +142,69 @@ class Estimate:
     tiles: Array
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What tilings come to, whatever the memory and the vector unit: `(candidates,)` each.
+
+    Attributes:
+        array: Cycles of the arrays for a tile, on average.
+        left, right: Bytes of a tile of each operand, on average.
+        stored: Bytes that leave, or are loaded beside them, at a step whose sums leave.
+        vectored: Elements that the vector unit passes over at such a step.
+        descriptors: Of what leaves and is loaded beside it.
+        both, input_only, weight_only, neither: Steps at which both operands are loaded, or one.
+        added: Tiles whose sums stay.
+        rounds: Of all that.
+        drain: Cycles from a tile's last word to its last result.
+        first, last: Bytes of the first input and of the last output, which nothing hides behind.
+        last_vectored: Elements of the last output.
+        first_weights: Bytes of the first weights.
+        dram_bytes: In all.
+    """
+
+    array: Any
+    left: Any
+    right: Any
+    stored: Any
+    vectored: Any
+    descriptors: int
+    both: Any
+    input_only: Any
+    weight_only: Any
+    neither: Any
+    added: Any
+    rounds: Any
+    drain: Any
+    first: Any
+    last: Any
+    last_vectored: Any
+    first_weights: Any
+    dram_bytes: Any
+
+    @property
+    def tiles(self) -> Any:
+        """Tiles in all."""
+        steps = self.both + self.input_only + self.weight_only + self.neither
+        return self.rounds * (steps + self.added)
+
+
 def estimate_of(
     gemm: Gemm, machine: Accelerator, rate: Fraction, candidates: Candidates
 ) -> Estimate:
     """The prediction: the period to which the engine settles, and both ends."""
+    counted = count(gemm, machine, rate, candidates)
+    cycles, alone = predict(
+        counted,
+        per_byte=1 / float(machine.dram_bytes_per_cycle),
+        setup=machine.dram.setup_cycles,
+        latency=machine.dram_latency_cycles,
+        lane=float(gemm.vector_cost) / machine.vector.lanes,
+    )
+    return Estimate(cycles=cycles, alone=alone, dram_bytes=counted.dram_bytes, tiles=counted.tiles)
+
+
+def count(gemm: Gemm, machine: Accelerator, rate: Fraction, candidates: Candidates) -> Counted:
+    """Cycles of the arrays, bytes and steps of tilings."""
     shape = gemm.shape
     groups, m, k, n, order = candidates
     # What follows is of the array with the most; `of_all` makes it that of all of them.
@@ -170,41 +254,63 @@ def estimate_of(
     stored = (outputs * int(gemm.stores) + beside) * repeats
     once = gemm.once_bytes + gemm.once_trained_bytes
     dram_bytes = rounds * (input_total + weight_total + stored) + once
-
-    per_byte = 1 / float(machine.dram_bytes_per_cycle)
-    setup = machine.dram.setup_cycles
     tiles = steps * k_tiles
-    lane = float(gemm.vector_cost) / machine.vector.lanes
-    pace = _Pace(
-        array=array_cycles * repeats / tiles,
-        vector=shape.of_all(repeats * groups * longest_m * shape.n) * lane / steps,
-        store=_bus(stored / steps, int(gemm.stores) + len(gemm.extra), per_byte, setup),
-        drain=drain_cycles(machine.array, m, gemm.bits),
-        latency=machine.dram_latency_cycles,
-    )
-    left = _bus(once_input / (m_tiles * k_tiles), 1, per_byte, setup)
-    right = _bus(once_weight / (n_tiles * k_tiles), 1, per_byte, setup)
     input_again = np.where(input_stays, m_steps, steps)
     weight_again = np.where(weight_stays, n_tiles, steps)
     both = np.where(input_stays & weight_stays, 1, np.minimum(input_again, weight_again))
-    cycles = (
-        both * pace.closing(left + right)
-        + (input_again - both) * pace.closing(left)
-        + (weight_again - both) * pace.closing(right)
-        + (steps - input_again - weight_again + both) * pace.closing(0 * left)
-        + (tiles - steps) * pace.adding(left + right)
-    )
     most_groups, copies, rows = _largest(gemm, candidates)
-    first = gemm.input_bytes(copies, rows, k)  # weights are loaded while the kernel before runs
-    last = gemm.leaving_bytes(copies * rows * n) * int(gemm.stores)
-    ends = (first + last) * per_byte + copies * rows * n * lane
-    ahead = rounds * cycles + ends
-    return Estimate(
-        cycles=ahead,
-        alone=ahead + gemm.weight_bytes(most_groups, k, n) * per_byte,
+    return Counted(
+        array=array_cycles * repeats / tiles,
+        left=once_input / (m_tiles * k_tiles),
+        right=once_weight / (n_tiles * k_tiles),
+        stored=stored / steps,
+        vectored=shape.of_all(repeats * groups * longest_m * shape.n) / steps,
+        descriptors=int(gemm.stores) + len(gemm.extra),
+        both=both,
+        input_only=input_again - both,
+        weight_only=weight_again - both,
+        neither=steps - input_again - weight_again + both,
+        added=tiles - steps,
+        rounds=rounds,
+        drain=drain_cycles(machine.array, m, gemm.bits),
+        first=gemm.input_bytes(copies, rows, k),  # weights are loaded while the kernel before runs
+        last=gemm.leaving_bytes(copies * rows * n) * int(gemm.stores),
+        last_vectored=copies * rows * n,
+        first_weights=gemm.weight_bytes(most_groups, k, n),
         dram_bytes=dram_bytes,
-        tiles=rounds * tiles,
     )
+
+
+def predict(
+    counted: Counted, *, per_byte: Any, setup: Any, latency: Any, lane: Any
+) -> tuple[Any, Any]:
+    """Cycles of tilings, if their first weights are there when the kernel begins, and if not.
+
+    Args:
+        counted: What they come to.
+        per_byte: Cycles of a byte from or to DRAM.
+        setup, latency: Cycles of a descriptor, and until what is loaded is there.
+        lane: Cycles of the vector unit for an element.
+    """
+    pace = _Pace(
+        array=counted.array,
+        vector=counted.vectored * lane,
+        store=_bus(counted.stored, counted.descriptors, per_byte, setup),
+        drain=counted.drain,
+        latency=latency,
+    )
+    left = _bus(counted.left, 1, per_byte, setup)
+    right = _bus(counted.right, 1, per_byte, setup)
+    cycles = (
+        counted.both * pace.closing(left + right)
+        + counted.input_only * pace.closing(left)
+        + counted.weight_only * pace.closing(right)
+        + counted.neither * pace.closing(0 * left)
+        + counted.added * pace.adding(left + right)
+    )
+    ends = (counted.first + counted.last) * per_byte + counted.last_vectored * lane
+    ahead = counted.rounds * cycles + ends
+    return ahead, ahead + counted.first_weights * per_byte
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +327,7 @@ class _Pace:
     vector: Any
     store: Any
     drain: Any
-    latency: int
+    latency: Any
 
     def adding(self, load: Any) -> Any:
         """Cycles of a tile whose sums stay in the accumulators."""
@@ -236,7 +342,7 @@ class _Pace:
         return np.maximum(alone, np.maximum(leaving / 2, queued / 3))
 
 
-def _bus(size_bytes: Any, descriptors: Any, per_byte: float, setup: int) -> Any:
+def _bus(size_bytes: Any, descriptors: Any, per_byte: Any, setup: Any) -> Any:
     return np.where(size_bytes > 0, size_bytes * per_byte + descriptors * setup, 0)
 
 
