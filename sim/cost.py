@@ -10,7 +10,8 @@ are run.  `make bench` prints how far the two are apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -28,25 +29,38 @@ from ..workloads.graph import Workload
 from ..workloads.operator import Attention, Convolution, MatMul
 from .cost_kernels import Group, Placed, groups, kernels_of
 from .cost_mapping import choose_blocks, choose_pieces, choose_tiles
-from .cost_tiles import Tiled, attention_tiles, product_tiles, vector_tiles
+from .cost_tiles import (
+    Blocks,
+    Pieces,
+    Tiled,
+    attention_steps,
+    attention_tiles,
+    product_steps,
+    product_tiles,
+    vector_steps,
+    vector_tiles,
+)
 from .designs import Designs
 from .energy import energy_of
 from .errors import MappingError
 from .formats import formats_of
+from .fusion import Kernel
 from .lockstep import run
 from .lowering import is_decision, loads_parameters
 from .shares import split_of
+from .tiling import Candidates
 
 __all__ = ["Columns", "estimated"]
 
 Float = NDArray[np.float64]
+Int = NDArray[np.int64]
 
 _SUMS = (
     "macs", "weight_bytes", "input_bytes", "store_bytes", "vector_cycles", "input_reads",
     "weight_reads", "sum_reads", "sum_writes", "outputs", "host_cycles",
 )  # fmt: skip
 
-_CHUNK = 2048  # rows that run in lockstep: as many as stay in the caches
+_CELLS = 65536  # steps x rows that run in lockstep: as many as stay in the caches
 
 
 class Columns(NamedTuple):
@@ -136,21 +150,27 @@ def estimated(
     state = _State.fresh(count)
     cycles, energy, dram, macs, busy = (np.zeros(count) for _ in range(5))
     infeasible = np.full(count, "", dtype=object)
+    chain: Counter[object] = Counter()
+    example: dict[object, Kernel] = {}
     for index, kernel in enumerate(kernels):
-        rate = _rate(designs.machine, kernel)
         own = placed.signature(index)
-        if (own, before) not in seen:
-            seen[own, before] = _run(placed, index, designs, rate, state)
-        ran = seen[own, before]
-        before, state = own, ran.state
-        cycles += ran.cycles
+        key = own, before
+        if key not in seen:
+            rate = _rate(designs.machine, kernel)
+            seen[key] = _run(placed, index, designs, rate, state)
+            example[key] = kernel
+        chain[key] += 1
+        before, state = own, seen[key].state
+    for key, times in chain.items():
+        ran, kernel = seen[key], example[key]
         sums = SimpleNamespace(**ran.sums)
         formats = formats_of(kernel.lead, kernel.tail)
         joules = energy_of(sums, formats, designs, ran.cycles)  # type: ignore[arg-type]
-        energy += sum(joules.values())
-        dram += sums.weight_bytes + sums.input_bytes + sums.store_bytes
-        macs += sums.macs
-        busy += sums.macs / float(rate)
+        cycles += times * ran.cycles
+        energy += times * sum(joules.values())
+        dram += times * (sums.weight_bytes + sums.input_bytes + sums.store_bytes)
+        macs += times * sums.macs
+        busy += times * sums.macs / float(_rate(designs.machine, kernel))
         infeasible = np.where(infeasible == "", ran.infeasible, infeasible)
     lost = infeasible != ""
     array = designs.array
@@ -177,30 +197,38 @@ def _run(placed: Placed, index: int, designs: Designs, rate: Fraction, before: _
         np.full(count, "", dtype=object),
     )
     for group in groups(placed, index, designs, rate):
-        for start in range(0, len(group.rows), _CHUNK):
-            part = group.part(slice(start, start + _CHUNK))
-            _run_group(part, rate, before, ran)
+        lead = group.lowering.kernel.lead
+        mapping, steps = _mapped(group, rate)
+        lost = group.rows[steps == 0]
+        ran.infeasible[lost] = f"buffers: too small for a tile of {lead.name}"
+        for which in _chunks(steps):
+            part = group.part(which)
+            own = type(mapping)(*(column[which] for column in mapping))
+            _run_part(part, _tiled(part, own, rate), before, ran)
     return ran
 
 
-def _run_group(group: Group, rate: Fraction, before: _State, ran: _Ran) -> None:
-    kernel = group.lowering.kernel.lead
-    designs = group.designs
-    tiled, fits = _tiled(group, rate)
-    rows = group.rows[fits]
-    ran.infeasible[group.rows[~fits]] = f"buffers: too small for a tile of {kernel.name}"
-    if not len(rows):
-        return
-    assert tiled is not None
-    some = designs.at(fits)
-    early = loads_parameters(kernel)
+def _chunks(steps: Int) -> Iterator[Int]:
+    """Rows with about as many steps, as many together as stay in the caches."""
+    order = np.argsort(steps, kind="stable")
+    order = order[steps[order] > 0]
+    while len(order):
+        most = int(np.searchsorted(steps[order] * np.arange(1, len(order) + 1), _CELLS)) or 1
+        yield order[:most]
+        order = order[most:]
+
+
+def _run_part(group: Group, tiled: Tiled, before: _State, ran: _Ran) -> None:
+    """Run some rows, and note how they leave the machine."""
+    rows, lead, designs = group.rows, group.lowering.kernel.lead, group.designs
+    early = loads_parameters(lead)
     times = run(
         tiled.steps,
-        latency=some.dram_latency_cycles,
+        latency=designs.dram_latency_cycles,
         bus=-before.lead[rows],
         early={0: before.first[rows], 1: before.second[rows]} if early else {},
     )
-    host = some.host_cycles if is_decision(kernel) else 0
+    host = designs.host_cycles if is_decision(lead) else 0
     ran.cycles[rows] = times.done + host
     state = ran.state
     state.lead[rows] = times.done - times.free
@@ -214,39 +242,35 @@ def _run_group(group: Group, rate: Fraction, before: _State, ran: _Ran) -> None:
     ran.sums["host_cycles"][rows] = host
 
 
-def _tiled(group: Group, rate: Fraction) -> tuple[Tiled | None, NDArray[np.bool_]]:
-    """A kernel's tiles on the designs on which one fits, and which they are."""
+def _mapped(group: Group, rate: Fraction) -> tuple[Candidates | Blocks | Pieces, Int]:
+    """How each row is tiled, and the steps that takes; none where no tile fits."""
     count, designs, lowering = len(group.rows), group.designs, group.lowering
-    lead = lowering.kernel.lead
-    if isinstance(lead, MatMul | Convolution):
-        product = lowering.product(lead)
-        tiles = choose_tiles(product, designs, rate, count)
-        fits = tiles.m > 0
-        if not fits.any():
-            return None, fits
-        some = group.part(fits) if not fits.all() else group
-        return product_tiles(
-            some.lowering.product(lead_of(some)), some.designs, rate, tiles.at(fits)
-        ), fits
-    if isinstance(lead, Attention):
-        blocks = choose_blocks(lowering.heads(lead), designs, rate, count)
-        fits = blocks.queries > 0
-        if not fits.any():
-            return None, fits
-        some = group.part(fits) if not fits.all() else group
-        own = type(blocks)(*(part[fits] for part in blocks))
-        return attention_tiles(
-            some.lowering.heads(lead_of(some)), some.designs, rate, own
-        ), fits
-    pieces = choose_pieces(lowering.rows(lead), designs, count)
-    fits = pieces.size > 0
-    if not fits.any():
-        return None, fits
-    some = group.part(fits) if not fits.all() else group
-    own_pieces = type(pieces)(*(part[fits] for part in pieces))
-    return vector_tiles(some.lowering.rows(lead_of(some)), some.designs, own_pieces), fits
+    mapping: Candidates | Blocks | Pieces
+    match lowering.kernel.lead:
+        case MatMul() | Convolution() as lead:
+            product = lowering.product(lead)
+            mapping = choose_tiles(product, designs, rate, count)
+            fits = mapping.m > 0
+            steps = product_steps(product, Candidates(*(np.maximum(c, 1) for c in mapping[:4]), mapping.order))
+        case Attention() as lead:
+            heads = lowering.heads(lead)
+            mapping = choose_blocks(heads, designs, rate, count)
+            fits = mapping.queries > 0
+            steps = attention_steps(heads, Blocks(*(np.maximum(c, 1) for c in mapping)))
+        case lead:
+            mapping = choose_pieces(lowering.rows(lead), designs, count)
+            fits = mapping.size > 0
+            steps = vector_steps(Pieces(*(np.maximum(c, 1) for c in mapping)))
+    return mapping, np.where(fits, steps, 0)
 
 
-def lead_of(group: Group) -> Any:
-    """The lead of a group's kernel."""
-    return group.lowering.kernel.lead
+def _tiled(group: Group, mapping: Any, rate: Fraction) -> Tiled:
+    """The tiles of a kernel under a mapping."""
+    lowering = group.lowering
+    match lowering.kernel.lead:
+        case MatMul() | Convolution() as lead:
+            return product_tiles(lowering.product(lead), group.designs, rate, mapping)
+        case Attention() as lead:
+            return attention_tiles(lowering.heads(lead), group.designs, rate, mapping)
+        case lead:
+            return vector_tiles(lowering.rows(lead), group.designs, mapping)

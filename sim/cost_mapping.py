@@ -29,8 +29,11 @@ from .vector_work import Rows
 
 __all__ = ["TILINGS", "choose_blocks", "choose_pieces", "choose_tiles"]
 
-TILINGS = 64
+TILINGS = 32
 """Tilings of a shape that are priced on a design."""
+
+_ROWS = 512  # rows whose tilings are compared at a time: as many as stay in the caches
+_LIKELY = 128  # tilings among which there are enough that fit, more often than not
 
 Int = NDArray[np.int64]
 
@@ -77,10 +80,33 @@ def _stacked(tables: Sequence[Any]) -> tuple[Any, Any, Any]:
     )
 
 
-def _pairs(fits: Any) -> tuple[Any, Any]:
-    """Rows and candidates that are priced, and where each row's begin: at most 64 of a row."""
-    chosen = fits & (np.cumsum(fits, axis=1, dtype=np.int32) <= TILINGS)
-    return np.nonzero(chosen)
+def _pairs(need: Any, kind: Any, room: Sequence[Any]) -> tuple[Any, Any]:
+    """Rows and the candidates that are priced on them: of those that fit, the first few."""
+    found = []
+    for start in range(0, len(kind), _ROWS):
+        rows = np.arange(start, min(start + _ROWS, len(kind)))
+        pairs, few = _first(need[:, :, :_LIKELY], kind, room, rows)
+        if len(few) and need.shape[2] > _LIKELY:
+            pairs = [part[~np.isin(pairs[0], few)] for part in pairs]
+            more, _ = _first(need, kind, room, few)
+            pairs = [np.concatenate(both) for both in zip(pairs, more, strict=True)]
+            order = np.argsort(pairs[0], kind="stable")
+            pairs = [part[order] for part in pairs]
+        found.append(pairs)
+    rows, which = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return rows, which
+
+
+def _first(need: Any, kind: Any, room: Sequence[Any], rows: Any) -> tuple[list[Any], Any]:
+    """Some rows with the first candidates that fit them, and the rows with fewer than wanted."""
+    of = kind[rows]
+    fits: Any = True
+    for index, has in enumerate(room):
+        fits = fits & (need[of, index] <= has[rows][:, None])
+    rank, which = np.nonzero(fits)
+    begins = np.searchsorted(rank, np.arange(len(rows) + 1))
+    early = np.arange(len(rank)) - begins[rank] < TILINGS
+    return [rows[rank[early]], which[early]], rows[np.diff(begins) < TILINGS]
 
 
 def _best(rows: Any, cycles: Any, then: Sequence[Any], count: int) -> Any:
@@ -161,10 +187,7 @@ def _choose_tiles(
         gemm.input_room // 2, buffers.weight_tile_bytes, buffers.accumulator_tile_words,
         buffers.output_tile_bytes,
     )  # fmt: skip
-    fitting: Any = True
-    for index, has in enumerate(room):
-        fitting = fitting & (need[:, index][kind] <= np.reshape(has, (-1, 1)))
-    rows, which = _pairs(fitting)
+    rows, which = _pairs(need, kind, [np.broadcast_to(has, (count,)) for has in room])
     flat = kind[rows] * need.shape[2] + which
     counted = Counted(
         **{f: columns[i].reshape(-1).take(flat) for i, f in enumerate(_FIELDS)},
@@ -277,6 +300,15 @@ def heads_of(heads: Heads, which: Any) -> Heads:
 
 def choose_blocks(heads: Heads, designs: Designs, rate: Fraction, count: int) -> Blocks:
     """The block of each row's attention, `(rows,)` each; 0 queries where nothing fits."""
+    parts_of = [np.arange(count)[start : start + _ROWS] for start in range(0, count, _ROWS)]
+    chosen = [
+        _choose_blocks(heads_of(heads, which), designs.at(which), rate, len(which))
+        for which in parts_of
+    ]
+    return Blocks(*(np.concatenate(columns) for columns in zip(*chosen, strict=True)))
+
+
+def _choose_blocks(heads: Heads, designs: Designs, rate: Fraction, count: int) -> Blocks:
     sizes = (heads.copies, heads.queries, heads.keys)
     arrays = [c for name, c in designs.columns.items() if name.startswith("array.")]
     kinds, kind = _alike([*sizes, *arrays], count)

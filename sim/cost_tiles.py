@@ -25,7 +25,10 @@ from .tiling import Candidates
 from .traffic import UNDER_WAY
 from .vector_work import Rows
 
-__all__ = ["Blocks", "Pieces", "Tiled", "attention_tiles", "product_tiles", "vector_tiles"]
+__all__ = [
+    "Blocks", "Pieces", "Tiled", "attention_steps", "attention_tiles", "parts", "product_steps",
+    "product_tiles", "tile_kinds", "vector_steps", "vector_tiles",
+]  # fmt: skip
 
 Int = NDArray[np.int64]
 
@@ -79,9 +82,12 @@ class _Nest:
         for run in reversed(self.runs):
             spans.insert(0, spans[0] * run)
         self.steps, *self.spans = spans
-        self.step = np.arange(int(self.steps.max()))[:, None]
+        self.step = np.arange(int(self.steps.max()), dtype=np.int32)[:, None]
         self.valid = self.step < self.steps
-        self.index = [self.step // s % r for s, r in zip(self.spans, self.runs, strict=True)]
+        self.index = [
+            self.step // s.astype(np.int32) % r.astype(np.int32) if r.max() > 1 else 0 * self.step
+            for s, r in zip(self.spans, self.runs, strict=True)
+        ]
         self.last = [i == r - 1 for i, r in zip(self.index, self.runs, strict=True)]
 
     def jumps(self, with_bus: Sequence[Any], summed: int | None = None) -> Iterator[Jump]:
@@ -108,8 +114,9 @@ class _Nest:
 
     def room(self, span: Any, depth: Any) -> Int:
         """The step that makes room for a step's load, if `depth` of a span of steps each fit."""
-        number = self.step // span
-        return np.where(number >= depth, (number - depth) * span + span - 1, NEVER)
+        span = np.asarray(span, dtype=np.int32)
+        behind = self.step // span - np.asarray(depth, dtype=np.int32)
+        return np.where(behind >= 0, behind * span + span - 1, NEVER)
 
 
 def _depth(room: Any, each: Any) -> Any:
@@ -121,6 +128,46 @@ def parts(size: Any, tile: Any) -> tuple[Any, Any, Any]:
     """A dimension in tiles: how many, of what size, and the size of the last."""
     count = -(-size // tile)
     return count, tile, size - (count - 1) * tile
+
+
+_PRODUCT_LIMITS = 5, 6, 7, 6
+_ATTENTION_LIMITS = 5, 7, 6
+_VECTOR_LIMITS = 5, 10
+
+
+def _loops(gemm: Gemm, mapping: Candidates) -> tuple[Any, ...]:
+    """Iterations of a product's loops: groups, the outer one, the inner one, and k."""
+    shape, (groups, m, k, n, order) = gemm.shape, mapping
+    rounds, m_tiles, k_tiles, n_tiles = (
+        -(-size // tile)
+        for size, tile in ((shape.groups, groups), (shape.m, m), (shape.k, k), (shape.n, n))
+    )
+    m_steps, rows_first = m_tiles * shape.repeats, order == 0
+    outer, inner = np.where(rows_first, (m_steps, n_tiles), (n_tiles, m_steps))
+    return rounds, outer, inner, k_tiles
+
+
+def product_steps(gemm: Gemm, mapping: Candidates) -> Int:
+    """Steps that are run of each product, `(rows,)`."""
+    return _steps(_loops(gemm, mapping), _PRODUCT_LIMITS)
+
+
+def attention_steps(heads: Heads, blocks: Blocks) -> Int:
+    """Steps that are run of each attention, `(rows,)`."""
+    sizes = (heads.copies, blocks.heads), (heads.queries, blocks.queries), (heads.keys, blocks.keys)
+    return 2 * _steps([-(-size // tile) for size, tile in sizes], _ATTENTION_LIMITS)
+
+
+def vector_steps(pieces: Pieces) -> Int:
+    """Steps that are run of each work of the vector unit, `(rows,)`."""
+    return _steps((pieces.passes, -(-pieces.units // pieces.size)), _VECTOR_LIMITS)
+
+
+def _steps(counts: Sequence[Any], limits: Sequence[int]) -> Int:
+    steps: Any = 1
+    for count, most in zip(counts, limits, strict=True):
+        steps = steps * np.minimum(count, most)
+    return np.asarray(steps)
 
 
 def tile_kinds(*dimensions: tuple[Any, Any, Any]) -> Iterator[tuple[Any, tuple[Any, ...], int]]:
@@ -146,13 +193,48 @@ def _code(*lasts: Any) -> Any:
     return code
 
 
-def _picked(tables: Mapping[int, Any], codes: Int) -> Any:
-    """For each step what the table of its code has for its row."""
+_COLUMNS = "weights", "inputs", "work", "latency", "vector", "store"
+
+
+def _picked(tables: Mapping[str, Mapping[int, Any]], codes: Int) -> dict[str, Any]:
+    """For each step what the tables of its code have for its row."""
     rows = codes.shape[1]
-    flat = np.zeros((max(tables) + 1, rows))
-    for code, column in tables.items():
-        flat[code] = column
-    return flat.reshape(-1).take(codes * rows + np.arange(rows))
+    known = sorted(next(iter(tables.values())))
+    place = np.zeros(known[-1] + 1, dtype=np.int64)
+    place[known] = np.arange(len(known)) * rows
+    flat = place.take(codes, mode="clip") + np.arange(rows)
+    return {
+        name: np.array([np.broadcast_to(table[code], (rows,)) for code in known], dtype=float)
+        .reshape(-1)
+        .take(flat)
+        for name, table in tables.items()
+    }
+
+
+def _product_tile(
+    gemm: Gemm, designs: Designs, rate: Fraction, demand: Any, dimensions: Any, code: int
+) -> tuple[Any, ...]:
+    """A tile of a product, `_COLUMNS` in order; its code says where it stands in the nest."""
+    *lasts, opens_k, loads_left, loads_right = (bool(code >> bit & 1) for bit in range(6, -1, -1))
+    g, m, k, n = (
+        last if is_last else size for is_last, (_, size, last) in zip(lasts, dimensions, strict=True)
+    )
+    ends_k = lasts[2]
+    work = array_work(
+        designs.array, g, m, k, n, bits=gemm.bits, rate=rate, demand=demand, ends=ends_k
+    )
+    outputs = g * m * n * ends_k
+    left = gemm.input_bytes(g, m, k) * loads_left
+    right = gemm.weight_bytes(g, k + gemm.bias * opens_k, n) * loads_right
+    input_loads = (left > 0) + len(gemm.extra) * ends_k
+    return (
+        designs.transfer_cycles(right, 1),
+        designs.transfer_cycles(left + gemm.extra_bytes(outputs), input_loads),
+        work.cycles,
+        work.latency,
+        designs.lane_cycles(outputs, gemm.vector_cost),
+        designs.transfer_cycles(gemm.leaving_bytes(outputs) * gemm.stores, 1),
+    )
 
 
 def product_tiles(gemm: Gemm, designs: Designs, rate: Fraction, mapping: Candidates) -> Tiled:
@@ -167,8 +249,9 @@ def product_tiles(gemm: Gemm, designs: Designs, rate: Fraction, mapping: Candida
     (rounds, *_), (m_tiles, *_), (k_tiles, *_), (n_tiles, *_) = of_groups, of_m, of_k, of_n
     m_steps = m_tiles * repeats
     rows_first = order == 0  # mn
-    outer, inner = np.where(rows_first, (m_steps, n_tiles), (n_tiles, m_steps))
-    nest = _Nest((rounds, outer, inner, k_tiles), (5, 6, 7, 6))
+    loops = _loops(gemm, mapping)
+    _, outer, inner, _ = loops
+    nest = _Nest(loops, _PRODUCT_LIMITS)
 
     whole_k = k_tiles == 1
     input_stays = whole_k & (rows_first | (m_steps == 1))
@@ -186,31 +269,26 @@ def product_tiles(gemm: Gemm, designs: Designs, rate: Fraction, mapping: Candida
     ends_g, ends_k = nest.last[0], nest.last[3]
     ends_m, ends_n = at_m % m_tiles == m_tiles - 1, at_n == n_tiles - 1
     opens_k = nest.index[3] == 0
-    copies, m_size, k_size, n_size = (
-        np.where(ends, last, size)
-        for ends, (_, size, last) in (
-            (ends_g, of_groups), (ends_m, of_m), (ends_k, of_k), (ends_n, of_n)
-        )
-    )  # fmt: skip
-
-    outputs = np.where(ends_k, copies * m_size * n_size, 0)
-    leaving, extra = gemm.leaving_bytes(outputs) * gemm.stores, gemm.extra_bytes(outputs)
-    left = gemm.input_bytes(copies, m_size, k_size) * ((at_n == 0) | ~input_stays)
-    right = gemm.weight_bytes(copies, k_size + gemm.bias * opens_k, n_size)
-    right = right * ((at_m == 0) | ~weight_stays)
-    once, trained = (size * (nest.step == 0) for size in (gemm.once_bytes, gemm.once_trained_bytes))
-    input_loads = (left > 0) + len(gemm.extra) * ends_k + (once > 0)
-
+    loads_left, loads_right = (at_n == 0) | ~input_stays, (at_m == 0) | ~weight_stays
+    codes = _code(ends_g, ends_m, ends_k, ends_n, opens_k, loads_left, loads_right)
+    dimensions = of_groups, of_m, of_k, of_n
     demand = gemm.read_demand(designs, rate)  # type: ignore[arg-type]
-    codes = _code(ends_g, ends_m, ends_k, ends_n)
-    cycles, latency = {}, {}
+    tables: dict[str, dict[int, Any]] = {name: {} for name in _COLUMNS}
+    for code in np.flatnonzero(np.bincount(codes[nest.valid], minlength=128)).tolist():
+        of_kind = _product_tile(gemm, designs, rate, demand, dimensions, code)
+        for name, column in zip(_COLUMNS, of_kind, strict=True):
+            tables[name][code] = column
+    columns = _picked(tables, codes)
+    valid = nest.valid
+    for name in ("weights", "inputs", "work", "latency", "store"):
+        columns[name] *= valid
+    once, trained = gemm.once_bytes, gemm.once_trained_bytes
+    columns["inputs"][0] += designs.transfer_cycles(once, 1)
+    columns["weights"][0] += designs.transfer_cycles(trained, 1)
+
     input_reads = weight_reads = sum_reads = sum_writes = vector = 0
-    for number, (g_, m_, k_, n_), code in tile_kinds(of_groups, (m_tiles, *of_m[1:]), of_k, of_n):
-        ends = bool(code & 2) or True
-        work = array_work(
-            array, g_, m_, k_, n_, bits=gemm.bits, rate=rate, demand=demand, ends=ends
-        )
-        cycles[code], latency[code] = work.cycles, work.latency
+    for number, (g_, m_, k_, n_), _ in tile_kinds(*dimensions):
+        work = array_work(array, g_, m_, k_, n_, bits=gemm.bits, rate=rate, demand=demand)
         number = number * repeats
         input_reads = input_reads + number * work.input_reads
         weight_reads = weight_reads + number * work.weight_reads
@@ -227,13 +305,8 @@ def product_tiles(gemm: Gemm, designs: Designs, rate: Fraction, mapping: Candida
     moves = bool(gemm.stores or gemm.extra)
     valid = nest.valid
     steps = Steps(
-        weights=designs.transfer_cycles(right + trained, (right > 0) + (trained > 0)) * valid,
-        inputs=designs.transfer_cycles(left + extra + once, input_loads) * valid,
-        work=_picked(cycles, codes) * valid,
-        latency=_picked(latency, codes) * valid,
-        vector=designs.lane_cycles(outputs, gemm.vector_cost),
+        **columns,
         closes=ends_k & valid,
-        store=designs.transfer_cycles(leaving, 1) * valid,
         weight_room=nest.room(
             weight_span, _depth(buffers.weight_bytes, gemm.weight_bytes(groups, k + gemm.bias, n))
         ),
@@ -307,7 +380,7 @@ def attention_tiles(heads: Heads, designs: Designs, rate: Fraction, blocks: Bloc
             (heads.copies, together), (heads.queries, blocks.queries), (heads.keys, blocks.keys)
         )
     )  # fmt: skip
-    nest = _Nest((of_heads[0], of_rows[0], of_keys[0]), (5, 7, 6))
+    nest = _Nest((of_heads[0], of_rows[0], of_keys[0]), _ATTENTION_LIMITS)
     online = of_keys[0] > 1
     widths = heads.head_dim, heads.value_dim
     whole_head = sum(heads.loaded_bytes(together * heads.keys))
@@ -336,7 +409,7 @@ def attention_tiles(heads: Heads, designs: Designs, rate: Fraction, blocks: Bloc
             heads.loaded_bytes(h * heads.keys)[side] * opens_head,
             heads.loaded_bytes(h * keys)[side],
         )
-        found: dict[str, Any] = {name: _picked(table, codes) for name, table in tables.items()}
+        found = _picked(tables, codes)
         if side == 0:
             query = heads.query_bytes(h * q) * opens_keys
             mask = heads.mask_bytes(scores)
@@ -477,7 +550,7 @@ def vector_tiles(rows: Rows, designs: Designs, pieces: Pieces) -> Tiled:
     """Work of the vector unit in pieces; the sizes in `rows` are columns."""
     units, size, passes = pieces
     count = -(-units // size)
-    nest = _Nest((passes, count), (5, 10))
+    nest = _Nest((passes, count), _VECTOR_LIMITS)
     part = np.where(nest.last[1], units - (count - 1) * size, size)
     ends = nest.last[0]
     loads = -(-rows.input_bits * part // (8 * units))

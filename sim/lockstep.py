@@ -140,6 +140,8 @@ def run(steps: Steps, *, latency: Any, bus: Float, early: Mapping[int, Float]) -
                 (steps.weights[step], steps.weight_room, array_end, early.get(step, 0)),
                 (steps.inputs[step], steps.input_room, freed, 0),
             ):
+                if not held.any():
+                    continue
                 start = np.maximum(np.maximum(bus, earliest), at(history, room, step))
                 loads = held > 0
                 bus = np.where(loads, start + held, bus)
