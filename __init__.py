@@ -13,18 +13,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .arch import load_machine as machine
     from .reports.compare import compare
+    from .sim.nas import SearchSpace, search_space
     from .sim.result import Result
     from .sim.simulate import simulate
+    from .sim.tables import LookupTable
     from .workloads import Workload, workload
 
 __version__ = "0.1.0"
-__all__ = ["Result", "Workload", "__version__", "compare", "machine", "simulate", "workload"]
+__all__ = [
+    "LookupTable",
+    "Result",
+    "SearchSpace",
+    "Workload",
+    "__version__",
+    "compare",
+    "machine",
+    "search_space",
+    "simulate",
+    "workload",
+]
 
 _HOMES = {
+    "LookupTable": ("sim.tables", "LookupTable"),
     "Result": ("sim.result", "Result"),
+    "SearchSpace": ("sim.nas", "SearchSpace"),
     "Workload": ("workloads", "Workload"),
     "compare": ("reports.compare", "compare"),
     "machine": ("arch", "load_machine"),
+    "search_space": ("sim.nas", "search_space"),
     "simulate": ("sim.simulate", "simulate"),
     "workload": ("workloads", "workload"),
 }

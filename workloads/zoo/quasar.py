@@ -39,15 +39,21 @@ from .vit import vit
 
 __all__ = [
     "CHOICES",
+    "DEPTHS",
+    "EMBEDS",
+    "HEADS",
     "LAYERS",
+    "MLP_RATIOS",
     "PUBLISHED",
     "QUASAR_LARGE",
     "QUASAR_MEDIUM",
     "QUASAR_SMALL",
+    "SHARES",
     "Quasar",
     "bits",
     "from_genes",
     "genes",
+    "mixed",
     "points",
     "quasar_vit",
     "sampled",
@@ -133,9 +139,9 @@ def bits(point: Quasar, activations: int = 8) -> BitRules:
     """Which layer of a point has how many bits."""
     names = [f"blocks.{block}.{layer}" for block in range(point.depth) for layer in LAYERS]
     return BitRules(
-        default=_mixed(Fraction(1), activations),
+        default=mixed(Fraction(1), activations),
         layers={
-            name: _mixed(share, activations) for name, share in zip(names, point.wide, strict=True)
+            name: mixed(share, activations) for name, share in zip(names, point.wide, strict=True)
         },
         where="quasar-vit",
     )
@@ -192,7 +198,7 @@ def sampled(count: int, *, seed: int) -> tuple[Quasar, ...]:
     )
 
 
-def _mixed(share: Fraction, activations: int) -> Precision:
+def mixed(share: Fraction, activations: int) -> Precision:
     """A share of the rows in 8 bits and the rest in 4."""
     widths = ((8, share), (4, 1 - share))
     return Precision(weights=tuple(width for width in widths if width[1]), activations=activations)
