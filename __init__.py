@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .sim.nas import SearchSpace, search_space
     from .sim.result import Result
     from .sim.simulate import simulate
+    from .sim.space import Space
+    from .sim.sweep import sweep
     from .sim.tables import LookupTable
     from .workloads import Workload, workload
 
@@ -24,12 +26,14 @@ __all__ = [
     "LookupTable",
     "Result",
     "SearchSpace",
+    "Space",
     "Workload",
     "__version__",
     "compare",
     "machine",
     "search_space",
     "simulate",
+    "sweep",
     "workload",
 ]
 
@@ -37,11 +41,13 @@ _HOMES = {
     "LookupTable": ("sim.tables", "LookupTable"),
     "Result": ("sim.result", "Result"),
     "SearchSpace": ("sim.nas", "SearchSpace"),
+    "Space": ("sim.space", "Space"),
     "Workload": ("workloads", "Workload"),
     "compare": ("reports.compare", "compare"),
     "machine": ("arch", "load_machine"),
     "search_space": ("sim.nas", "search_space"),
     "simulate": ("sim.simulate", "simulate"),
+    "sweep": ("sim.sweep", "sweep"),
     "workload": ("workloads", "workload"),
 }
 

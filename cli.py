@@ -25,6 +25,7 @@ from .cli_quantize import quantize
 from .cli_ragged import ragged
 from .cli_reproduce import reproduce
 from .cli_run import compare, print_comparisons, run, simulated
+from .cli_sweep import app as sweep
 
 if TYPE_CHECKING:
     from .reports.compare import Comparison
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 
 app.add_typer(explain, name="explain")
+app.add_typer(sweep, name="sweep")
 
 _DEMO_WORKLOADS = ("deit-small", "heatvit-deit-small", "sd15-unet")
 _DEMO_MACHINES = ("edge-32x32", "edge-128x128", "a100-80gb")

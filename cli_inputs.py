@@ -43,6 +43,7 @@ def message(error: Exception) -> str | None:
     from .reports.files import OutputError
     from .sim.errors import MappingError, PaperError
     from .sim.policies import PolicyError
+    from .sim.sweep_errors import SpaceError, SweepError
     from .workloads import (
         BindingError,
         OnnxError,
@@ -65,6 +66,8 @@ def message(error: Exception) -> str | None:
         PolicyError,
         PruningError,
         QuantizationError,
+        SpaceError,
+        SweepError,
         TraceError,
         UnboundSymbolError,
         UnknownModelError,
