@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .arch import load_machine as machine
     from .reports.compare import compare
+    from .sim.cost import CostModel
     from .sim.nas import SearchSpace, search_space
     from .sim.result import Result
     from .sim.simulate import simulate
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "CostModel",
     "LookupTable",
     "Result",
     "SearchSpace",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CostModel": ("sim.cost", "CostModel"),
     "LookupTable": ("sim.tables", "LookupTable"),
     "Result": ("sim.result", "Result"),
     "SearchSpace": ("sim.nas", "SearchSpace"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
@@ -167,12 +167,23 @@ def array_work(
     """
     if isinstance(array, UnrolledArray):
         slowed = rate / max(demand, Fraction(1))
-        if copies == 1:
-            loops = summed(array, m, k, n, bits=bits, rate=slowed)
-        else:
-            loops = nest(array, copies, m, k, n, bits=bits, rate=slowed)
-        loops = loops if ends else replace(loops, store=0)
-        return _unrolled_work(array, loops, copies, m, k, n, rate, adds)
+        alone: Any = summed(array, m, k, n, bits=bits, rate=slowed)
+        heads: Any = nest(array, copies, m, k, n, bits=bits, rate=slowed)
+        works = [
+            _unrolled_work(
+                array, l if ends else replace(l, store=0 * l.store), copies, m, k, n, rate, adds
+            )
+            for l in (alone, heads)
+        ]
+        if isinstance(copies, int):
+            return works[copies != 1]
+        one, several = works
+        return ArrayWork(
+            **{
+                f.name: np.where(copies == 1, getattr(one, f.name), getattr(several, f.name))
+                for f in fields(ArrayWork)
+            }
+        )
     along_rows, along_cols, stream = axes(array.dataflow, m, k, n)
     words = stream_cycles(stream, rate)
     slowed = stream_cycles(stream, rate, demand)

@@ -1,276 +1,278 @@
-"""The cost model: latency and energy of many designs, token counts and bits at once.
+"""The cost model: a machine, and how much time and energy anything takes on it or on its variants.
 
-The same mapping, closed forms, dependences and energies as the cycle-level engine's, called with
-columns instead of numbers: a workload's kernels are placed (`cost_kernels.py`), a tiling is chosen
-for each on each design (`cost_mapping.py`), and its tiles run in lockstep (`lockstep.py`).  What
-the engine does and this does not: kernels run one after another here, so that of a kernel only its
-weights are loaded while the one before it ends; and of a loop's iterations only the first and last
-are run.  `make bench` prints how far the two are apart.
+It knows what the engine knows (`estimate.py`) and answers for whole frames of design points, in
+thousands a second.  What it cannot vary as a column, such as a dataflow, divides a frame into
+groups.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
-from functools import lru_cache
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch import Accelerator
-from ..arch.formats import FormatError
-from ..workloads.batching import repeated
-from ..workloads.extent import evaluate, known
+from ..arch import Accelerator, SystolicArray
 from ..workloads.graph import Workload
-from ..workloads.operator import Attention, Convolution, MatMul
-from .cost_kernels import Group, Placed, groups, kernels_of
-from .cost_mapping import choose_blocks, choose_pieces, choose_tiles
-from .cost_tiles import (
-    Blocks,
-    Pieces,
-    Tiled,
-    attention_steps,
-    attention_tiles,
-    product_steps,
-    product_tiles,
-    vector_steps,
-    vector_tiles,
-)
+from ..workloads.quantization import BitRules, bit_rules, quantized
 from .designs import Designs
-from .energy import energy_of
 from .errors import MappingError
-from .formats import formats_of
-from .fusion import Kernel
-from .lockstep import run
-from .lowering import is_decision, loads_parameters
-from .shares import split_of
-from .tiling import Candidates
+from .estimate import Columns, estimated
+from .variants import FieldError, check_field, fields_of, variant
 
-__all__ = ["Columns", "estimated"]
+if TYPE_CHECKING:
+    import pandas as pd
 
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
+__all__ = ["BIND", "Cost", "CostModel"]
 
-_SUMS = (
-    "macs", "weight_bytes", "input_bytes", "store_bytes", "vector_cycles", "input_reads",
-    "weight_reads", "sum_reads", "sum_writes", "outputs", "host_cycles",
+BIND: Final = "bind."
+"""What a column of token counts begins with."""
+
+_OPTIONS: Final = ("bits", "format", "batch")
+_COLUMNS: Final = (
+    "clock_hz", "static_w", "buffers.input_bytes", "buffers.weight_bytes", "buffers.output_bytes",
+    "buffers.accumulator_bytes", "buffers.im2col_bytes_per_cycle", "dram.bytes_per_s",
+    "dram.latency_s", "dram.setup_cycles", "vector.lanes", "host.round_trip_s", "host.active_w",
+)  # fmt: skip
+_OF_SYSTOLIC: Final = ("array.rows", "array.cols", "array.count")
+_MAY_BE_ZERO: Final = (
+    "static_w", "dram.latency_s", "dram.setup_cycles", "host.round_trip_s", "host.active_w"
 )  # fmt: skip
 
-_CELLS = 65536  # steps x rows that run in lockstep: as many as stay in the caches
 
-
-class Columns(NamedTuple):
-    """What designs come to, `(designs,)` each.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a run is predicted to take.
 
     Attributes:
-        cycles: Of the run.
+        latency_s: Seconds.
         energy_j: Joules.
+        edp_js: Their product.
+        cycles: Of the machine's clock.
         dram_bytes: To and from DRAM.
         macs: Multiply-accumulates.
-        utilization: Share of the PE-cycles that MACs use.
-        infeasible: What a design lacks; empty for nothing.
+        utilization: Share of the array's PE-cycles that they use.
     """
 
-    cycles: Float
-    energy_j: Float
-    dram_bytes: Float
-    macs: Float
-    utilization: Float
-    infeasible: NDArray[np.object_]
+    latency_s: float
+    energy_j: float
+    edp_js: float
+    cycles: float
+    dram_bytes: float
+    macs: float
+    utilization: float
 
 
-@dataclass(eq=False)
-class _State:
-    """How a kernel leaves the machine, `(designs,)`.
-
-    Attributes:
-        lead: Cycles before its end from which the bus is free.
-        first, second: When the weights of the next kernel's first and second tile can be loaded at
-            the earliest, counted from its end: 0 or less.
-    """
-
-    lead: Float
-    first: Float
-    second: Float
-
-    @classmethod
-    def fresh(cls, count: int) -> _State:
-        """Of a machine that has not begun."""
-        return cls(*(np.zeros(count) for _ in range(3)))
+_METRICS: Final = tuple(field.name for field in fields(Cost))
 
 
-@dataclass(eq=False)
-class _Ran:
-    """A kernel on all designs: cycles, how it leaves them, sums, and what does not fit."""
+class CostModel:
+    """Predicts latency and energy on a machine and its variants.
 
-    cycles: Float
-    state: _State
-    sums: dict[str, Float]
-    infeasible: NDArray[np.object_]
-
-
-def estimated(
-    workload: Workload,
-    designs: Designs,
-    count: int,
-    *,
-    binding: Mapping[str, Any],
-    format: str,
-    batch: int = 1,
-) -> Columns:
-    """A workload on so many designs.
+    >>> import tilewise as tw
+    >>> model = CostModel(tw.machine("edge-32x32"))
+    >>> cost = model.predict(tw.workload("deit-small"))
+    >>> run = tw.simulate(tw.workload("deit-small"), model.machine)
+    >>> abs(cost.cycles / run.cycles - 1) < 0.01, cost.macs == run.macs
+    (True, True)
 
     Args:
-        workload: With its symbols.
-        designs: Machines.
-        count: How many.
-        binding: For each symbol a number, or a column of one for each design.
-        format: Number format of what has none.
-        batch: Images, for a graph that takes one.
+        machine: An accelerator; where points vary it, what they have in common.
 
     Raises:
-        MappingError: The machine does not compute in a format, or its arrays share work in a way
-            that only the engine knows.
+        TypeError: It is no accelerator.
     """
-    if split_of(designs.machine.array) != "tile" or designs.machine.dram.order != "program":
-        raise MappingError(
-            f"{designs.machine.name}: the cost model knows array.split: tile and dram.order: "
-            "program; the engine knows the others"
-        )
-    workload = repeated(workload, batch)
-    kernels = kernels_of(workload, binding, format)
-    images = int(np.ravel(evaluate(workload.images, binding))[0])
-    placed = Placed.of(kernels, workload.outputs, designs, count, images)
-    seen: dict[object, _Ran] = {}
-    before: object = None
-    state = _State.fresh(count)
-    cycles, energy, dram, macs, busy = (np.zeros(count) for _ in range(5))
-    infeasible = np.full(count, "", dtype=object)
-    chain: Counter[object] = Counter()
-    example: dict[object, Kernel] = {}
-    for index, kernel in enumerate(kernels):
-        own = placed.signature(index)
-        key = own, before
-        if key not in seen:
-            rate = _rate(designs.machine, kernel)
-            seen[key] = _run(placed, index, designs, rate, state)
-            example[key] = kernel
-        chain[key] += 1
-        before, state = own, seen[key].state
-    for key, times in chain.items():
-        ran, kernel = seen[key], example[key]
-        sums = SimpleNamespace(**ran.sums)
-        formats = formats_of(kernel.lead, kernel.tail)
-        joules = energy_of(sums, formats, designs, ran.cycles)  # type: ignore[arg-type]
-        cycles += times * ran.cycles
-        energy += times * sum(joules.values())
-        dram += times * (sums.weight_bytes + sums.input_bytes + sums.store_bytes)
-        macs += times * sums.macs
-        busy += times * sums.macs / float(_rate(designs.machine, kernel))
-        infeasible = np.where(infeasible == "", ran.infeasible, infeasible)
-    lost = infeasible != ""
-    array = designs.array
-    pes = np.asarray(array.pes, dtype=float)
-    columns = (cycles, energy, dram, macs, busy / np.maximum(pes * cycles, 1))
-    return Columns(*(np.where(lost, np.nan, column) for column in columns), infeasible)
+
+    def __init__(self, machine: Accelerator) -> None:
+        if not isinstance(machine, Accelerator):
+            raise TypeError(
+                f"CostModel wants an accelerator, got {machine!r}; GPUs are priced in closed form "
+                "by simulate"
+            )
+        self.machine = machine
+        self._known: dict[object, Cost] = {}
+
+    def predict(
+        self,
+        workload: Workload,
+        bindings: Mapping[str, int] | None = None,
+        *,
+        format: str | None = None,
+        batch: int = 1,
+        bits: str | BitRules | None = None,
+    ) -> Cost:
+        """One run; a second call with the same arguments is answered from memory.
+
+        Args:
+            workload: A model.
+            bindings: Values for its symbols, where its defaults are not meant.
+            format: Number format of what has none; the machine's own if None.
+            batch: Images.
+            bits: Which layer has how many, as `--bits` takes it.
+
+        Raises:
+            BindingError: A symbol is unbound, unknown or out of range.
+            MappingError: The machine does not compute in a format, or cannot hold one tile.
+        """
+        bound = tuple(sorted((bindings or {}).items()))
+        key = workload.content_hash, workload.symbols, bound, format, batch, bits
+        if key not in self._known:
+            model = _with_bits(workload, bits)
+            found = self._estimated(
+                self.machine,
+                model,
+                1,
+                {},
+                dict(bound),
+                format or self.machine.default_format,
+                batch,
+            )
+            if found.infeasible[0]:
+                raise MappingError(f"{self.machine.name}: {found.infeasible[0]}")
+            row = _metrics(found, self.machine.clock_hz)
+            self._known[key] = Cost(**{name: float(row[name][0]) for name in _METRICS})
+        return self._known[key]
+
+    def batch(
+        self,
+        points: pd.DataFrame | Mapping[str, Any],
+        workload: Workload,
+        *,
+        rules: Mapping[str, BitRules] | None = None,
+    ) -> pd.DataFrame:
+        """Many design points at once.
+
+        Args:
+            points: A column for each field of the machine that varies, by its dotted name
+                (`array.rows`), for each token count (`bind.kept_1`), and for `bits`, `format` and
+                `batch`, where they vary.
+            workload: A model.
+            rules: What the words in the column `bits` stand for, where it is not what `--bits`
+                takes.
+
+        Returns:
+            A row for each point, in their order and with their index: the metrics of `Cost`, and
+            `infeasible`, the field of the machine that forbids the point or an empty text.  The
+            metrics of such a point are NaN.
+
+        Raises:
+            FieldError: A column is no field of the machine; the message names the nearest.
+            BindingError: A token count is unknown or out of range.
+            MappingError: The machine does not compute in a format.
+        """
+        import pandas as pd
+
+        frame = pd.DataFrame(points)
+        self._check(frame)
+        found = {name: np.full(len(frame), np.nan) for name in _METRICS}
+        infeasible = np.full(len(frame), "", dtype=object)
+        for rows, machine, columns, options in self._groups(frame, infeasible):
+            bits = options.get("bits")
+            model = _with_bits(workload, (rules or {}).get(bits, bits) if bits else None)
+            bind = {
+                name.removeprefix(BIND): frame[name].to_numpy()[rows]
+                for name in frame.columns
+                if name.startswith(BIND)
+            }
+            format = options.get("format") or machine.default_format
+            batch = int(options.get("batch", 1))
+            ran = self._estimated(machine, model, len(rows), columns, bind, format, batch)
+            for name, column in _metrics(ran, columns.get("clock_hz", machine.clock_hz)).items():
+                found[name][rows] = column
+            infeasible[rows] = ran.infeasible
+        return pd.DataFrame({**found, "infeasible": infeasible}, index=frame.index)
+
+    def _estimated(
+        self,
+        machine: Accelerator,
+        workload: Workload,
+        count: int,
+        columns: Mapping[str, Any],
+        bind: Mapping[str, Any],
+        format: str,
+        batch: int,
+    ) -> Columns:
+        bind = dict(bind)
+        if any(symbol.name == "batch" for symbol in workload.symbols):
+            bind.setdefault("batch", batch)
+            batch = 1
+        binding = workload.binding(bind)
+        designs = Designs(machine, columns)
+        return estimated(workload, designs, count, binding=binding, format=format, batch=batch)
+
+    def _check(self, frame: pd.DataFrame) -> None:
+        known = fields_of(self.machine)
+        for name in map(str, frame.columns):
+            if name in known or name in _OPTIONS or name.startswith(BIND):
+                continue
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, [*known, *_OPTIONS], n=1, cutoff=0)
+            raise FieldError(
+                f"{name}: wanted a field of {self.machine.name}, {BIND}SYMBOL or "
+                f"{', '.join(_OPTIONS)}; did you mean {near[0]}?"
+            )
+
+    def _groups(
+        self, frame: pd.DataFrame, infeasible: NDArray[np.object_]
+    ) -> Iterator[tuple[NDArray[np.int64], Accelerator, dict[str, Any], dict[str, Any]]]:
+        """Points that differ in columns only: which, their machine, the columns and the options."""
+        systolic = isinstance(self.machine.array, SystolicArray)
+        possible = (*_COLUMNS, *_OF_SYSTOLIC) if systolic else _COLUMNS
+        columns = [name for name in frame.columns if name in possible]
+        words = [n for n in frame.columns if n not in columns and not n.startswith(BIND)]
+        for name in columns:
+            self._check_column(name, frame[name].to_numpy(), infeasible)
+        places = np.flatnonzero(infeasible == "")
+        groups = {(): places}
+        if words:
+            alive = frame[words].iloc[places]
+            found = alive.groupby(words, sort=False, dropna=False).indices
+            groups = {k if isinstance(k, tuple) else (k,): places[v] for k, v in found.items()}
+        for key, rows in groups.items():
+            given = {n: _plain(v) for n, v in zip(words, key, strict=True)}
+            options = {name: given.pop(name) for name in _OPTIONS if name in given}
+            try:
+                machine = variant(self.machine, given)
+            except FieldError as error:
+                infeasible[rows] = str(error).partition(":")[0]
+                continue
+            assert isinstance(machine, Accelerator)
+            own = {name: frame[name].to_numpy()[rows] for name in columns}
+            yield rows, machine, own, options
+
+    def _check_column(
+        self, name: str, values: NDArray[Any], infeasible: NDArray[np.object_]
+    ) -> None:
+        """Note where a field has a value that it never allows."""
+        check_field(self.machine, name, _plain(values[0])) if len(values) else None
+        numbers = values.astype(float)
+        allowed = numbers >= 0 if name in _MAY_BE_ZERO else numbers > 0
+        infeasible[~(allowed & np.isfinite(numbers))] = name
 
 
-def _rate(machine: Accelerator, kernel: Any) -> Fraction:
-    formats = formats_of(kernel.lead, kernel.tail)
-    try:
-        return machine.array.macs_per_pe_cycle.most(formats.weights, formats.activations)
-    except FormatError as error:
-        raise MappingError(f"{machine.name}: format: {error}") from None
+def _metrics(ran: Columns, clock_hz: Any) -> dict[str, Any]:
+    latency_s = ran.cycles / clock_hz
+    return {
+        "latency_s": latency_s,
+        "energy_j": ran.energy_j,
+        "edp_js": latency_s * ran.energy_j,
+        "cycles": ran.cycles,
+        "dram_bytes": ran.dram_bytes,
+        "macs": ran.macs,
+        "utilization": ran.utilization,
+    }
 
 
-def _run(placed: Placed, index: int, designs: Designs, rate: Fraction, before: _State) -> _Ran:
-    """One kernel on all designs, tiled as is best for each."""
-    count = len(before.lead)
-    ran = _Ran(
-        np.zeros(count),
-        _State(before.lead.copy(), before.first.copy(), before.second.copy()),
-        {name: np.zeros(count) for name in _SUMS},
-        np.full(count, "", dtype=object),
-    )
-    for group in groups(placed, index, designs, rate):
-        lead = group.lowering.kernel.lead
-        mapping, steps = _mapped(group, rate)
-        lost = group.rows[steps == 0]
-        ran.infeasible[lost] = f"buffers: too small for a tile of {lead.name}"
-        for which in _chunks(steps):
-            part = group.part(which)
-            own = type(mapping)(*(column[which] for column in mapping))
-            _run_part(part, _tiled(part, own, rate), before, ran)
-    return ran
+def _with_bits(workload: Workload, bits: str | BitRules | None) -> Workload:
+    if bits is None:
+        return workload
+    return quantized(workload, bit_rules(bits) if isinstance(bits, str) else bits)
 
 
-def _chunks(steps: Int) -> Iterator[Int]:
-    """Rows with about as many steps, as many together as stay in the caches."""
-    order = np.argsort(steps, kind="stable")
-    order = order[steps[order] > 0]
-    while len(order):
-        most = int(np.searchsorted(steps[order] * np.arange(1, len(order) + 1), _CELLS)) or 1
-        yield order[:most]
-        order = order[most:]
-
-
-def _run_part(group: Group, tiled: Tiled, before: _State, ran: _Ran) -> None:
-    """Run some rows, and note how they leave the machine."""
-    rows, lead, designs = group.rows, group.lowering.kernel.lead, group.designs
-    early = loads_parameters(lead)
-    times = run(
-        tiled.steps,
-        latency=designs.dram_latency_cycles,
-        bus=-before.lead[rows],
-        early={0: before.first[rows], 1: before.second[rows]} if early else {},
-    )
-    host = designs.host_cycles if is_decision(lead) else 0
-    ran.cycles[rows] = times.done + host
-    state = ran.state
-    state.lead[rows] = times.done - times.free
-    # In the DMA's queue the weights of a kernel's first two tiles stand before its first input,
-    # which waits for what the kernel reads.
-    single = tiled.count == 1
-    state.first[rows] = np.where(single, before.second[rows], 0) - times.done
-    state.second[rows] = -times.done
-    for name, value in tiled.totals.items():
-        ran.sums[name][rows] = value
-    ran.sums["host_cycles"][rows] = host
-
-
-def _mapped(group: Group, rate: Fraction) -> tuple[Candidates | Blocks | Pieces, Int]:
-    """How each row is tiled, and the steps that takes; none where no tile fits."""
-    count, designs, lowering = len(group.rows), group.designs, group.lowering
-    mapping: Candidates | Blocks | Pieces
-    match lowering.kernel.lead:
-        case MatMul() | Convolution() as lead:
-            product = lowering.product(lead)
-            mapping = choose_tiles(product, designs, rate, count)
-            fits = mapping.m > 0
-            steps = product_steps(product, Candidates(*(np.maximum(c, 1) for c in mapping[:4]), mapping.order))
-        case Attention() as lead:
-            heads = lowering.heads(lead)
-            mapping = choose_blocks(heads, designs, rate, count)
-            fits = mapping.queries > 0
-            steps = attention_steps(heads, Blocks(*(np.maximum(c, 1) for c in mapping)))
-        case lead:
-            mapping = choose_pieces(lowering.rows(lead), designs, count)
-            fits = mapping.size > 0
-            steps = vector_steps(Pieces(*(np.maximum(c, 1) for c in mapping)))
-    return mapping, np.where(fits, steps, 0)
-
-
-def _tiled(group: Group, mapping: Any, rate: Fraction) -> Tiled:
-    """The tiles of a kernel under a mapping."""
-    lowering = group.lowering
-    match lowering.kernel.lead:
-        case MatMul() | Convolution() as lead:
-            return product_tiles(lowering.product(lead), group.designs, rate, mapping)
-        case Attention() as lead:
-            return attention_tiles(lowering.heads(lead), group.designs, rate, mapping)
-        case lead:
-            return vector_tiles(lowering.rows(lead), group.designs, mapping)
+def _plain(value: Any) -> Any:
+    """A number or word of Python; None for what is missing."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if value != value else value

@@ -23,7 +23,6 @@ from .attention_mapping import Heads
 from .cost_tiles import Blocks, Pieces, parts, tile_kinds
 from .designs import Designs
 from .gemm import Gemm
-
 from .tiling import SLACK, Candidates, Counted, count, ladder, needs, predict, tilings
 from .vector_work import Rows
 
@@ -63,7 +62,9 @@ def _table(gemm: Gemm, array: Any, cap: Any, rate: Fraction, whole_folds: bool) 
     by_array = np.lexsort((counted.tiles, counted.dram_bytes, busy))
     order = np.argsort(np.minimum(np.argsort(by_bytes), np.argsort(by_array)), kind="stable")
     columns = [np.broadcast_to(getattr(counted, f), every.m.shape) for f in _FIELDS]
-    return _Table(need[:, order], np.array(columns, dtype=float)[:, order], np.array(every)[:, order])
+    return _Table(
+        need[:, order], np.array(columns, dtype=float)[:, order], np.array(every)[:, order]
+    )
 
 
 def _stacked(tables: Sequence[Any]) -> tuple[Any, Any, Any]:
@@ -207,7 +208,9 @@ def _choose_tiles(
     then = (counted.dram_bytes, alone, counted.tiles)
     best = _best(rows, cycles, then, count)
     picked = tiles.reshape(5, -1)[:, flat[np.maximum(best, 0)]] if len(flat) else 0
-    return Candidates(*(np.where(best >= 0, part, 0) for part in np.broadcast_to(picked, (5, count))))
+    return Candidates(
+        *(np.where(best >= 0, part, 0) for part in np.broadcast_to(picked, (5, count)))
+    )
 
 
 def rows_of(gemm: Gemm, which: Any) -> Gemm:

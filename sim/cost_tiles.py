@@ -20,7 +20,6 @@ from .attention_mapping import Heads
 from .designs import Designs
 from .gemm import Gemm
 from .lockstep import NEVER, Jump, Steps
-from .product import Shape
 from .tiling import Candidates
 from .traffic import UNDER_WAY
 from .vector_work import Rows
@@ -217,7 +216,8 @@ def _product_tile(
     """A tile of a product, `_COLUMNS` in order; its code says where it stands in the nest."""
     *lasts, opens_k, loads_left, loads_right = (bool(code >> bit & 1) for bit in range(6, -1, -1))
     g, m, k, n = (
-        last if is_last else size for is_last, (_, size, last) in zip(lasts, dimensions, strict=True)
+        last if is_last else size
+        for is_last, (_, size, last) in zip(lasts, dimensions, strict=True)
     )
     ends_k = lasts[2]
     work = array_work(
@@ -321,7 +321,9 @@ def product_tiles(gemm: Gemm, designs: Designs, rate: Fraction, mapping: Candida
         if gemm.stores
         else None,
         by_vector=bool(gemm.extra) and not gemm.loads_input,
-        jumps=tuple(nest.jumps((True, streams | moves | (of_inner == 1), streams | moves, True), summed=3)),
+        jumps=tuple(
+            nest.jumps((True, streams | moves | (of_inner == 1), streams | moves, True), summed=3)
+        ),
     )
     totals = {
         "macs": shape.groups * repeats * shape.m * shape.k * shape.n,
@@ -399,9 +401,7 @@ def attention_tiles(heads: Heads, designs: Designs, rate: Fraction, blocks: Bloc
             tables["work"][code], tables["latency"][code] = work.cycles, work.latency
         h, q, keys = (
             np.where(last, ragged, size)
-            for last, (_, size, ragged) in zip(
-                nest.last, (of_heads, of_rows, of_keys), strict=True
-            )
+            for last, (_, size, ragged) in zip(nest.last, (of_heads, of_rows, of_keys), strict=True)
         )
         scores, results = h * q * keys, h * q * heads.value_dim
         loaded = np.where(

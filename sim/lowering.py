@@ -248,7 +248,9 @@ class Lowering:
         """Trained numbers that a kernel of the vector unit needs all along, in bits."""
         found = sum(parameter_size_bits(operator) for operator in self.kernel.epilogue)
         # A position embedding passes by; of a table only the rows that are gathered are read.
-        return found if isinstance(lead, Elementwise | Movement) else found + parameter_size_bits(lead)
+        return (
+            found if isinstance(lead, Elementwise | Movement) else found + parameter_size_bits(lead)
+        )
 
     def loads_ahead(self, lead: Operator) -> Any:
         """Whether they are loaded ahead, and not too large for that."""

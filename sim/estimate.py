@@ -1,0 +1,277 @@
+"""Latency and energy of a workload on many designs, for many token counts at once.
+
+The same mapping, closed forms, dependences and energies as the cycle-level engine's, called with
+columns instead of numbers: a workload's kernels are placed (`cost_kernels.py`), a tiling is chosen
+for each on each design (`cost_mapping.py`), and its tiles run in lockstep (`lockstep.py`).  What
+the engine does and this does not: kernels run one after another here, so that of a kernel only its
+weights are loaded while the one before it ends; and of a loop's iterations only the first and last
+are run.  `make bench` prints how far the two are apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch import Accelerator
+from ..arch.formats import FormatError
+from ..workloads.batching import repeated
+from ..workloads.extent import evaluate
+from ..workloads.graph import Workload
+from ..workloads.operator import Attention, Convolution, MatMul
+from .cost_kernels import Group, Placed, groups, kernels_of
+from .cost_mapping import choose_blocks, choose_pieces, choose_tiles
+from .cost_tiles import (
+    Blocks,
+    Pieces,
+    Tiled,
+    attention_steps,
+    attention_tiles,
+    product_steps,
+    product_tiles,
+    vector_steps,
+    vector_tiles,
+)
+from .designs import Designs
+from .energy import energy_of
+from .errors import MappingError
+from .formats import formats_of
+from .fusion import Kernel
+from .lockstep import run
+from .lowering import is_decision, loads_parameters
+from .shares import split_of
+from .tiling import Candidates
+
+__all__ = ["Columns", "estimated"]
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+_SUMS = (
+    "macs", "weight_bytes", "input_bytes", "store_bytes", "vector_cycles", "input_reads",
+    "weight_reads", "sum_reads", "sum_writes", "outputs", "host_cycles",
+)  # fmt: skip
+
+_CELLS = 65536  # steps x rows that run in lockstep: as many as stay in the caches
+
+
+class Columns(NamedTuple):
+    """What designs come to, `(designs,)` each.
+
+    Attributes:
+        cycles: Of the run.
+        energy_j: Joules.
+        dram_bytes: To and from DRAM.
+        macs: Multiply-accumulates.
+        utilization: Share of the PE-cycles that MACs use.
+        infeasible: What a design lacks; empty for nothing.
+    """
+
+    cycles: Float
+    energy_j: Float
+    dram_bytes: Float
+    macs: Float
+    utilization: Float
+    infeasible: NDArray[np.object_]
+
+
+@dataclass(eq=False)
+class _State:
+    """How a kernel leaves the machine, `(designs,)`.
+
+    Attributes:
+        lead: Cycles before its end from which the bus is free.
+        first, second: When the weights of the next kernel's first and second tile can be loaded at
+            the earliest, counted from its end: 0 or less.
+    """
+
+    lead: Float
+    first: Float
+    second: Float
+
+    @classmethod
+    def fresh(cls, count: int) -> _State:
+        """Of a machine that has not begun."""
+        return cls(*(np.zeros(count) for _ in range(3)))
+
+
+@dataclass(eq=False)
+class _Ran:
+    """A kernel on all designs: cycles, how it leaves them, sums, and what does not fit."""
+
+    cycles: Float
+    state: _State
+    sums: dict[str, Float]
+    infeasible: NDArray[np.object_]
+
+
+def estimated(
+    workload: Workload,
+    designs: Designs,
+    count: int,
+    *,
+    binding: Mapping[str, Any],
+    format: str,
+    batch: int = 1,
+) -> Columns:
+    """A workload on so many designs.
+
+    Args:
+        workload: With its symbols.
+        designs: Machines.
+        count: How many.
+        binding: For each symbol a number, or a column of one for each design.
+        format: Number format of what has none.
+        batch: Images, for a graph that takes one.
+
+    Raises:
+        MappingError: The machine does not compute in a format, or its arrays share work in a way
+            that only the engine knows.
+    """
+    if split_of(designs.machine.array) != "tile" or designs.machine.dram.order != "program":
+        raise MappingError(
+            f"{designs.machine.name}: the cost model knows array.split: tile and dram.order: "
+            "program; the engine knows the others"
+        )
+    workload = repeated(workload, batch)
+    kernels = kernels_of(workload, binding, format)
+    images = int(np.ravel(evaluate(workload.images, binding))[0])
+    placed = Placed.of(kernels, workload.outputs, designs, count, images)
+    seen: dict[object, _Ran] = {}
+    before: object = None
+    state = _State.fresh(count)
+    cycles, energy, dram, macs, busy = (np.zeros(count) for _ in range(5))
+    infeasible = np.full(count, "", dtype=object)
+    chain: Counter[object] = Counter()
+    example: dict[object, Kernel] = {}
+    for index, kernel in enumerate(kernels):
+        own = placed.signature(index)
+        key = own, before
+        if key not in seen:
+            rate = _rate(designs.machine, kernel)
+            seen[key] = _run(placed, index, designs, rate, state)
+            example[key] = kernel
+        chain[key] += 1
+        before, state = own, seen[key].state
+    for key, times in chain.items():
+        ran, kernel = seen[key], example[key]
+        sums = SimpleNamespace(**ran.sums)
+        formats = formats_of(kernel.lead, kernel.tail)
+        joules = energy_of(sums, formats, designs, ran.cycles)  # type: ignore[arg-type]
+        cycles += times * ran.cycles
+        energy += times * sum(joules.values())
+        dram += times * (sums.weight_bytes + sums.input_bytes + sums.store_bytes)
+        macs += times * sums.macs
+        busy += times * sums.macs / float(_rate(designs.machine, kernel))
+        infeasible = np.where(infeasible == "", ran.infeasible, infeasible)
+    lost = infeasible != ""
+    array = designs.array
+    pes = np.asarray(array.pes, dtype=float)
+    columns = (cycles, energy, dram, macs, busy / np.maximum(pes * cycles, 1))
+    return Columns(*(np.where(lost, np.nan, column) for column in columns), infeasible)
+
+
+def _rate(machine: Accelerator, kernel: Any) -> Fraction:
+    formats = formats_of(kernel.lead, kernel.tail)
+    try:
+        return machine.array.macs_per_pe_cycle.most(formats.weights, formats.activations)
+    except FormatError as error:
+        raise MappingError(f"{machine.name}: format: {error}") from None
+
+
+def _run(placed: Placed, index: int, designs: Designs, rate: Fraction, before: _State) -> _Ran:
+    """One kernel on all designs, tiled as is best for each."""
+    count = len(before.lead)
+    ran = _Ran(
+        np.zeros(count),
+        _State(before.lead.copy(), before.first.copy(), before.second.copy()),
+        {name: np.zeros(count) for name in _SUMS},
+        np.full(count, "", dtype=object),
+    )
+    for group in groups(placed, index, designs, rate):
+        lead = group.lowering.kernel.lead
+        mapping, steps = _mapped(group, rate)
+        lost = group.rows[steps == 0]
+        ran.infeasible[lost] = f"buffers: too small for a tile of {lead.name}"
+        for which in _chunks(steps):
+            part = group.part(which)
+            own = type(mapping)(*(column[which] for column in mapping))
+            _run_part(part, _tiled(part, own, rate), before, ran)
+    return ran
+
+
+def _chunks(steps: Int) -> Iterator[Int]:
+    """Rows with about as many steps, as many together as stay in the caches."""
+    order = np.argsort(steps, kind="stable")
+    order = order[steps[order] > 0]
+    while len(order):
+        most = int(np.searchsorted(steps[order] * np.arange(1, len(order) + 1), _CELLS)) or 1
+        yield order[:most]
+        order = order[most:]
+
+
+def _run_part(group: Group, tiled: Tiled, before: _State, ran: _Ran) -> None:
+    """Run some rows, and note how they leave the machine."""
+    rows, lead, designs = group.rows, group.lowering.kernel.lead, group.designs
+    early = loads_parameters(lead)
+    times = run(
+        tiled.steps,
+        latency=designs.dram_latency_cycles,
+        bus=-before.lead[rows],
+        early={0: before.first[rows], 1: before.second[rows]} if early else {},
+    )
+    host = designs.host_cycles if is_decision(lead) else 0
+    ran.cycles[rows] = times.done + host
+    state = ran.state
+    state.lead[rows] = times.done - times.free
+    # In the DMA's queue the weights of a kernel's first two tiles stand before its first input,
+    # which waits for what the kernel reads.
+    single = tiled.count == 1
+    state.first[rows] = np.where(single, before.second[rows], 0) - times.done
+    state.second[rows] = -times.done
+    for name, value in tiled.totals.items():
+        ran.sums[name][rows] = value
+    ran.sums["host_cycles"][rows] = host
+
+
+def _mapped(group: Group, rate: Fraction) -> tuple[Candidates | Blocks | Pieces, Int]:
+    """How each row is tiled, and the steps that takes; none where no tile fits."""
+    count, designs, lowering = len(group.rows), group.designs, group.lowering
+    mapping: Candidates | Blocks | Pieces
+    match lowering.kernel.lead:
+        case MatMul() | Convolution() as lead:
+            product = lowering.product(lead)
+            mapping = choose_tiles(product, designs, rate, count)
+            fits = mapping.m > 0
+            steps = product_steps(
+                product, Candidates(*(np.maximum(c, 1) for c in mapping[:4]), mapping.order)
+            )
+        case Attention() as lead:
+            heads = lowering.heads(lead)
+            mapping = choose_blocks(heads, designs, rate, count)
+            fits = mapping.queries > 0
+            steps = attention_steps(heads, Blocks(*(np.maximum(c, 1) for c in mapping)))
+        case lead:
+            mapping = choose_pieces(lowering.rows(lead), designs, count)
+            fits = mapping.size > 0
+            steps = vector_steps(Pieces(*(np.maximum(c, 1) for c in mapping)))
+    return mapping, np.where(fits, steps, 0)
+
+
+def _tiled(group: Group, mapping: Any, rate: Fraction) -> Tiled:
+    """The tiles of a kernel under a mapping."""
+    lowering = group.lowering
+    match lowering.kernel.lead:
+        case MatMul() | Convolution() as lead:
+            return product_tiles(lowering.product(lead), group.designs, rate, mapping)
+        case Attention() as lead:
+            return attention_tiles(lowering.heads(lead), group.designs, rate, mapping)
+        case lead:
+            return vector_tiles(lowering.rows(lead), group.designs, mapping)
