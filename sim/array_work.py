@@ -135,18 +135,20 @@ def port_cycles(
 
 def array_work(
     array: ComputeArray,
-    copies: int,
-    m: int,
-    k: int,
-    n: int,
+    copies: Any,
+    m: Any,
+    k: Any,
+    n: Any,
     *,
     bits: Widths,
     rate: Fraction,
-    demand: Fraction = Fraction(1),
+    demand: Any = Fraction(1),
     adds: bool = False,
     ends: bool = True,
 ) -> ArrayWork:
     """The work of `copies` products of `(m, k) @ (k, n)` that enter the arrays back to back.
+
+    Sizes are ints, or columns of them; then so is the work.
 
     Several systolic arrays take whole column blocks in turn, copy after copy, whatever their
     `split`: what they do apart is `shares.abreast`.  An unrolled array takes several copies as its
@@ -169,21 +171,20 @@ def array_work(
         slowed = rate / max(demand, Fraction(1))
         alone: Any = summed(array, m, k, n, bits=bits, rate=slowed)
         heads: Any = nest(array, copies, m, k, n, bits=bits, rate=slowed)
-        works = [
-            _unrolled_work(
-                array, l if ends else replace(l, store=0 * l.store), copies, m, k, n, rate, adds
-            )
-            for l in (alone, heads)
-        ]
-        if isinstance(copies, int):
-            return works[copies != 1]
-        one, several = works
-        return ArrayWork(
-            **{
-                f.name: np.where(copies == 1, getattr(one, f.name), getattr(several, f.name))
-                for f in fields(ArrayWork)
-            }
+        loops = (
+            (alone, heads)
+            if ends
+            else (replace(one, store=0 * one.store) for one in (alone, heads))
         )
+        summing, several = (
+            _unrolled_work(array, one, copies, m, k, n, rate, adds) for one in loops
+        )
+        if isinstance(copies, int):
+            return summing if copies == 1 else several
+        pairs = {
+            f.name: (getattr(summing, f.name), getattr(several, f.name)) for f in fields(ArrayWork)
+        }
+        return ArrayWork(**{name: np.where(copies == 1, *pair) for name, pair in pairs.items()})
     along_rows, along_cols, stream = axes(array.dataflow, m, k, n)
     words = stream_cycles(stream, rate)
     slowed = stream_cycles(stream, rate, demand)

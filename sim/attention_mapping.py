@@ -160,7 +160,7 @@ def fits(heads: Heads, mapping: AttentionMapping, machine: Accelerator) -> bool:
     streamed = heads.head_bytes(block)
     if not stays(heads, mapping, machine) and 2 * streamed > buffers.weight_bytes:
         return False
-    return 2 * heads.stored_bytes(results) <= buffers.output_bytes
+    return bool(2 * heads.stored_bytes(results) <= buffers.output_bytes)
 
 
 @lru_cache(maxsize=65536)

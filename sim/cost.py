@@ -86,7 +86,7 @@ class CostModel:
     """
 
     def __init__(self, machine: Accelerator) -> None:
-        if not isinstance(machine, Accelerator):
+        if not isinstance(machine, Accelerator):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(
                 f"CostModel wants an accelerator, got {machine!r}; GPUs are priced in closed form "
                 "by simulate"
@@ -221,33 +221,34 @@ class CostModel:
         """Points that differ in columns only: which, their machine, the columns and the options."""
         systolic = isinstance(self.machine.array, SystolicArray)
         possible = (*_COLUMNS, *_OF_SYSTOLIC) if systolic else _COLUMNS
-        columns = [name for name in frame.columns if name in possible]
-        words = [n for n in frame.columns if n not in columns and not n.startswith(BIND)]
+        names = [str(name) for name in frame.columns]
+        columns = [name for name in names if name in possible]
+        words = [n for n in names if n not in columns and not n.startswith(BIND)]
         for name in columns:
             self._check_column(name, frame[name].to_numpy(), infeasible)
         places = np.flatnonzero(infeasible == "")
-        groups = {(): places}
+        groups: dict[tuple[Any, ...], NDArray[np.int64]] = {(): places}
         if words:
-            alive = frame[words].iloc[places]
-            found = alive.groupby(words, sort=False, dropna=False).indices
-            groups = {k if isinstance(k, tuple) else (k,): places[v] for k, v in found.items()}
+            alike = frame[words].iloc[places].groupby(words, sort=False, dropna=False)
+            groups = {_tuple(key): places[own] for key, own in alike.indices.items()}
         for key, rows in groups.items():
             given = {n: _plain(v) for n, v in zip(words, key, strict=True)}
-            options = {name: given.pop(name) for name in _OPTIONS if name in given}
+            options: dict[str, Any] = {n: given.pop(n) for n in _OPTIONS if n in given}
             try:
                 machine = variant(self.machine, given)
             except FieldError as error:
                 infeasible[rows] = str(error).partition(":")[0]
                 continue
             assert isinstance(machine, Accelerator)
-            own = {name: frame[name].to_numpy()[rows] for name in columns}
-            yield rows, machine, own, options
+            varied = {name: frame[name].to_numpy()[rows] for name in columns}
+            yield rows, machine, varied, options
 
     def _check_column(
         self, name: str, values: NDArray[Any], infeasible: NDArray[np.object_]
     ) -> None:
         """Note where a field has a value that it never allows."""
-        check_field(self.machine, name, _plain(values[0])) if len(values) else None
+        if len(values):
+            check_field(self.machine, name, _plain(values[0]))  # its type, which all have
         numbers = values.astype(float)
         allowed = numbers >= 0 if name in _MAY_BE_ZERO else numbers > 0
         infeasible[~(allowed & np.isfinite(numbers))] = name
@@ -272,7 +273,11 @@ def _with_bits(workload: Workload, bits: str | BitRules | None) -> Workload:
     return quantized(workload, bit_rules(bits) if isinstance(bits, str) else bits)
 
 
+def _tuple(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)  # pyright: ignore[reportUnknownVariableType]
+
+
 def _plain(value: Any) -> Any:
     """A number or word of Python; None for what is missing."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if value != value else value
+    plain: Any = value.item() if isinstance(value, np.generic) else value
+    return None if plain != plain else plain

@@ -34,6 +34,9 @@ TILINGS = 32
 _ROWS = 512  # rows whose tilings are compared at a time: as many as stay in the caches
 _LIKELY = 128  # tilings among which there are enough that fit, more often than not
 
+# Memories and lanes on which tilings are ranked before a design is known; assumed, from fast to slow.
+_PER_BYTE, _SETUP, _LATENCY, _LANES = (0.005, 0.04, 0.16, 0.64), 16, 100, 32
+
 Int = NDArray[np.int64]
 
 
@@ -57,10 +60,14 @@ def _table(gemm: Gemm, array: Any, cap: Any, rate: Fraction, whole_folds: bool) 
     every = tilings(gemm.shape, whole_units(array) if whole_folds else (1, 1, 1))
     counted = count(gemm, machine, rate, every)  # type: ignore[arg-type]
     need = np.array([np.broadcast_to(n, every.m.shape) for n in needs(gemm, every)])
-    busy = counted.array * counted.tiles
-    by_bytes = np.lexsort((counted.tiles, busy, counted.dram_bytes))
-    by_array = np.lexsort((counted.tiles, counted.dram_bytes, busy))
-    order = np.argsort(np.minimum(np.argsort(by_bytes), np.argsort(by_array)), kind="stable")
+    lane = float(gemm.vector_cost) / _LANES
+    ranks = [
+        np.argsort(
+            np.argsort(predict(counted, per_byte=c, setup=_SETUP, latency=_LATENCY, lane=lane)[0])
+        )
+        for c in _PER_BYTE
+    ]
+    order = np.argsort(np.min(ranks, axis=0), kind="stable")
     columns = [np.broadcast_to(getattr(counted, f), every.m.shape) for f in _FIELDS]
     return _Table(
         need[:, order], np.array(columns, dtype=float)[:, order], np.array(every)[:, order]

@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..arch import FormatError
-from ..workloads import Workload, quantized
+from ..arch import Accelerator, FormatError
+from ..workloads import BitRules, Workload, quantized
 from ..workloads.unpruned import patches_of
+from .cost import CostModel
 from .errors import MappingError
 from .policies import policy
 from .ragged import run_policies
 from .simulate import simulate
 from .study import BIND, Study
-from .sweep_errors import SweepError
 from .variants import FieldError, variant
 
 if TYPE_CHECKING:
@@ -68,9 +67,6 @@ def evaluate(study: Study, points: pd.DataFrame) -> pd.DataFrame:
         A row for each point, in the same order: the metrics, `infeasible` (the field of the machine
         that forbids the point, or empty) and `error` (what went wrong, in one line, or empty).  A
         row that has either has no metrics.
-
-    Raises:
-        SweepError: There is no model of the fidelity.
     """
     import pandas as pd
 
@@ -92,14 +88,7 @@ def _by_engine(study: Study, points: pd.DataFrame) -> list[_Row]:
 
 
 def _by_cost(study: Study, points: pd.DataFrame) -> list[_Row]:
-    try:
-        model = import_module(".cost", __package__).CostModel(study.machine)
-    except ModuleNotFoundError as error:
-        if error.name != f"{__package__}.cost":
-            raise
-        raise SweepError(
-            "fidelity: this version of Tilewise has no cost model; write fidelity: engine"
-        ) from None
+    model = CostModel(cast("Accelerator", study.machine))
     found: dict[int, _Row] = {}
     for name, group in points.groupby("workload", sort=False):
         places = np.flatnonzero(points["workload"] == name)
@@ -111,7 +100,7 @@ def _by_cost(study: Study, points: pd.DataFrame) -> list[_Row]:
             if column in symbols or column in (*study.fields, "bits", "format", "batch")
         ]
         frame = group[wanted].astype({c: "int64" for c in wanted if c in symbols})
-        rows = _in_parts(partial(_modelled, model, model_of), frame)
+        rows = _in_parts(partial(_modelled, model, model_of, study.rules), frame)
         found |= dict(zip(places.tolist(), rows, strict=True))
     return [found[place] for place in range(len(points))]
 
@@ -127,10 +116,11 @@ def _in_parts(evaluated: Callable[[pd.DataFrame], list[_Row]], frame: pd.DataFra
         return [*_in_parts(evaluated, frame[:half]), *_in_parts(evaluated, frame[half:])]
 
 
-def _modelled(model: Any, workload: Workload, frame: pd.DataFrame) -> list[_Row]:
-    found: pd.DataFrame = model.batch(frame.reset_index(drop=True), workload)
-    if "edp_js" not in found:
-        found = found.assign(edp_js=found["energy_j"] * found["latency_s"])
+def _modelled(
+    model: CostModel, workload: Workload, rules: Mapping[str, BitRules], frame: pd.DataFrame
+) -> list[_Row]:
+    found = model.batch(frame.reset_index(drop=True), workload, rules=rules)
+    found["cycles"] = found["cycles"].round()
     return [
         {key: value for key, value in row.items() if key in METRICS or key in _NOTES}
         for row in _records(found)

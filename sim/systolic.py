@@ -26,7 +26,7 @@ reports the last number, one less than the cycles there were; `gemm_cycles` repo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,11 +63,9 @@ def larger(a: Int, b: Int | int) -> Int:
     return np.maximum(a, b)  # pyright: ignore[reportReturnType]
 
 
-def smaller(a: Int | int, b: Int | int) -> Int:
+def smaller(a: Any, b: Any) -> Any:
     """The smaller, item by item."""
-    if isinstance(a, int) and isinstance(b, int):
-        return min(a, b)  # pyright: ignore[reportReturnType]
-    return np.minimum(a, b)  # pyright: ignore[reportReturnType]
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else np.minimum(a, b)
 
 
 def fold_interval(array: SystolicArray, stream: Int) -> Int:

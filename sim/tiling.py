@@ -289,7 +289,8 @@ def predict(
     Args:
         counted: What they come to.
         per_byte: Cycles of a byte from or to DRAM.
-        setup, latency: Cycles of a descriptor, and until what is loaded is there.
+        setup: Cycles of a descriptor.
+        latency: Cycles until what is loaded is there.
         lane: Cycles of the vector unit for an element.
     """
     pace = _Pace(
