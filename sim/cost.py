@@ -130,7 +130,9 @@ class CostModel:
                 batch,
             )
             if found.infeasible[0]:
-                raise MappingError(f"{self.machine.name}: {found.infeasible[0]}")
+                raise MappingError(
+                    f"{self.machine.name} is too small for one tile: {found.infeasible[0]}"
+                )
             row = _metrics(found, self.machine.clock_hz)
             self._known[key] = Cost(**{name: float(row[name][0]) for name in _METRICS})
         return self._known[key]

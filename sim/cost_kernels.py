@@ -26,7 +26,7 @@ from .lowering import Lowering
 from .residency import Residency, places
 from .rows import by_width
 
-__all__ = ["Group", "Placed", "groups", "kernels_of"]
+__all__ = ["Group", "Placed", "groups", "kernels_of", "numbered"]
 
 
 def kernels_of(workload: Workload, binding: Mapping[str, Any], format: str) -> tuple[Kernel, ...]:
@@ -91,6 +91,25 @@ class Placed:
         )
         sizes = _nameless((kernel.lead, kernel.epilogue, kernel.extra, kernel.rows))
         return sizes, stays, self.live_bytes[index].tobytes()
+
+    def columns(self, index: int) -> list[NDArray[Any]]:
+        """All that tells a kernel's designs apart but the designs themselves, `(designs,)` each."""
+        kernel, count = self.kernels[index], self.live_bytes.shape[1]
+        found = {id(column): column for column in _columns(kernel.operators, count)}
+        found |= {id(column): column for column in _columns(kernel.extra, count)}
+        names = {*kernel.sources, kernel.tail.name} & self.resident.keys()
+        return [*found.values(), self.live_bytes[index], *(self.resident[n] for n in sorted(names))]
+
+    def alone(self, index: int, designs: NDArray[np.int64]) -> Placed:
+        """One kernel, on some designs."""
+        kernel, count = self.kernels[index], self.live_bytes.shape[1]
+        names = {*kernel.sources, kernel.tail.name} & self.resident.keys()
+        return Placed(
+            kernels=(_rows_of(kernel, designs, count),),
+            resident={name: self.resident[name][designs] for name in names},
+            live_bytes=self.live_bytes[index : index + 1, designs],
+            images=self.images,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,3 +228,37 @@ def _nameless(value: Any) -> object:
         kept = (_nameless(getattr(value, f.name)) for f in fields(value) if f.name not in names)
         return (type(value).__name__, *kept)
     return value
+
+
+def _columns(value: Any, count: int) -> Iterator[NDArray[Any]]:
+    """The columns in a kernel's operators."""
+    if isinstance(value, np.ndarray):
+        if value.shape == (count,):
+            yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _columns(item, count)
+    elif isinstance(value, Operand | Operator):
+        for field in fields(value):
+            yield from _columns(getattr(value, field.name), count)
+
+
+def numbered(
+    columns: Sequence[NDArray[Any]], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows told apart by what they have in some columns.
+
+    Returns:
+        A number for each row, the same for rows that agree in all columns, `(count,)`; and for each
+        number the first row that has it.
+    """
+    codes = np.zeros(count, dtype=np.int64)
+    first = codes[:1]
+    for column in columns:
+        values, place = np.unique(column, return_inverse=True)
+        if len(values) > 1:
+            _, first, codes = np.unique(
+                codes * len(values) + place.reshape(-1), return_index=True, return_inverse=True
+            )
+            codes = codes.reshape(-1)
+    return codes, first

@@ -26,7 +26,7 @@ from ..workloads.batching import repeated
 from ..workloads.extent import evaluate
 from ..workloads.graph import Workload
 from ..workloads.operator import Attention, Convolution, MatMul
-from .cost_kernels import Group, Placed, groups, kernels_of
+from .cost_kernels import Group, Placed, groups, kernels_of, numbered
 from .cost_mapping import choose_blocks, choose_pieces, choose_tiles
 from .cost_tiles import (
     Blocks,
@@ -47,7 +47,7 @@ from .fusion import Kernel
 from .lockstep import run
 from .lowering import is_decision, loads_parameters
 from .shares import split_of
-from .tiling import Candidates
+from .tiling import Candidates, needs
 
 __all__ = ["Columns", "estimated"]
 
@@ -101,6 +101,15 @@ class _State:
         """Of a machine that has not begun."""
         return cls(*(np.zeros(count) for _ in range(3)))
 
+    @property
+    def signature(self) -> tuple[bytes, ...]:
+        """Equal for equal states."""
+        return tuple(column.tobytes() for column in (self.lead, self.first, self.second))
+
+    def at(self, rows: Int) -> _State:
+        """Of some designs."""
+        return _State(self.lead[rows], self.first[rows], self.second[rows])
+
 
 @dataclass(eq=False)
 class _Ran:
@@ -110,6 +119,11 @@ class _Ran:
     state: _State
     sums: dict[str, Float]
     infeasible: NDArray[np.object_]
+
+    def at(self, rows: Int) -> _Ran:
+        """On some designs."""
+        sums = {name: column[rows] for name, column in self.sums.items()}
+        return _Ran(self.cycles[rows], self.state.at(rows), sums, self.infeasible[rows])
 
 
 def estimated(
@@ -144,22 +158,20 @@ def estimated(
     kernels = kernels_of(workload, binding, format)
     images = int(np.ravel(evaluate(workload.images, binding))[0])
     placed = Placed.of(kernels, workload.outputs, designs, count, images)
+    design, _ = numbered(list(designs.columns.values()), count)
     seen: dict[object, _Ran] = {}
-    before: object = None
     state = _State.fresh(count)
     cycles, energy, dram, macs, busy = (np.zeros(count) for _ in range(5))
     infeasible = np.full(count, "", dtype=object)
     chain: Counter[object] = Counter()
     example: dict[object, Kernel] = {}
     for index, kernel in enumerate(kernels):
-        own = placed.signature(index)
-        key = own, before
+        key = placed.signature(index), state.signature
         if key not in seen:
-            rate = _rate(designs.machine, kernel)
-            seen[key] = _run(placed, index, designs, rate, state)
+            seen[key] = _run_alike(placed, index, designs, design, state)
             example[key] = kernel
         chain[key] += 1
-        before, state = own, seen[key].state
+        state = seen[key].state
     for key, times in chain.items():
         ran, kernel = seen[key], example[key]
         sums = SimpleNamespace(**ran.sums)
@@ -186,6 +198,25 @@ def _rate(machine: Accelerator, kernel: Any) -> Fraction:
         raise MappingError(f"{machine.name}: format: {error}") from None
 
 
+def _run_alike(placed: Placed, index: int, designs: Designs, design: Int, before: _State) -> _Ran:
+    """One kernel on all designs, each different case once.
+
+    Args:
+        placed: The kernels.
+        index: Which of them.
+        designs: Machines.
+        design: A number for each, the same for equal ones.
+        before: How the kernel before has left them.
+    """
+    count, rate = len(design), _rate(designs.machine, placed.kernels[index])
+    columns = (before.lead, before.first, before.second, *placed.columns(index))
+    case, examples = numbered((design, *columns), count)
+    if len(examples) > count // 2:
+        return _run(placed, index, designs, rate, before)
+    some = placed.alone(index, examples)
+    return _run(some, 0, designs.at(examples), rate, before.at(examples)).at(case)
+
+
 def _run(placed: Placed, index: int, designs: Designs, rate: Fraction, before: _State) -> _Ran:
     """One kernel on all designs, tiled as is best for each."""
     count = len(before.lead)
@@ -196,10 +227,9 @@ def _run(placed: Placed, index: int, designs: Designs, rate: Fraction, before: _
         np.full(count, "", dtype=object),
     )
     for group in groups(placed, index, designs, rate):
-        lead = group.lowering.kernel.lead
         mapping, steps = _mapped(group, rate)
-        lost = group.rows[steps == 0]
-        ran.infeasible[lost] = f"buffers: too small for a tile of {lead.name}"
+        lost = np.flatnonzero(steps == 0)
+        ran.infeasible[group.rows[lost]] = _lacking(group.part(lost)) if len(lost) else ""
         for which in _chunks(steps):
             part = group.part(which)
             own = type(mapping)(*(column[which] for column in mapping))
@@ -228,14 +258,15 @@ def _run_part(group: Group, tiled: Tiled, before: _State, ran: _Ran) -> None:
         early={0: before.first[rows], 1: before.second[rows]} if early else {},
     )
     host = designs.host_cycles if is_decision(lead) else 0
-    ran.cycles[rows] = times.done + host
+    end = times.done + host
+    ran.cycles[rows] = end
     state = ran.state
-    state.lead[rows] = times.done - times.free
+    state.lead[rows] = end - times.free
     # In the DMA's queue the weights of a kernel's first two tiles stand before its first input,
     # which waits for what the kernel reads.
     single = tiled.count == 1
-    state.first[rows] = np.where(single, before.second[rows], 0) - times.done
-    state.second[rows] = -times.done
+    state.first[rows] = np.where(single, before.second[rows], 0) - end
+    state.second[rows] = -end
     for name, value in tiled.totals.items():
         ran.sums[name][rows] = value
     ran.sums["host_cycles"][rows] = host
@@ -275,3 +306,48 @@ def _tiled(group: Group, mapping: Any, rate: Fraction) -> Tiled:
             return attention_tiles(lowering.heads(lead), group.designs, rate, mapping)
         case lead:
             return vector_tiles(lowering.rows(lead), group.designs, mapping)
+
+
+def _lacking(group: Group) -> NDArray[np.object_]:
+    """The buffers that do not hold the smallest tile, `(rows,)`; all, if none lacks room alone."""
+    lowering, buffers = group.lowering, group.designs.buffers
+    one = np.ones(len(group.rows), dtype=np.int64)
+    needed: dict[str, tuple[Any, Any]]
+    match lowering.kernel.lead:
+        case MatMul() | Convolution() as lead:
+            product = lowering.product(lead)
+            window = product.shape.window
+            smallest = Candidates(one, one, one * (window.taps if window else 1), one, one)
+            need = needs(product, smallest)
+            needed = {
+                "input_bytes": (2 * need.input_bytes, lowering.room),
+                "weight_bytes": (2 * need.weight_bytes, buffers.weight_bytes),
+                "accumulator_bytes": (8 * need.sums, buffers.accumulator_bytes),
+                "output_bytes": (2 * need.output_bytes, buffers.output_bytes),
+            }
+        case Attention() as lead:
+            heads = lowering.heads(lead)
+            inputs = heads.query_bytes(1) + heads.mask_bytes(1) + heads.once_bytes
+            inputs = inputs + heads.extra_bytes(heads.value_dim)
+            needed = {
+                "input_bytes": (2 * inputs * one, lowering.room),
+                "weight_bytes": (2 * sum(heads.loaded_bytes(1)) * one, buffers.weight_bytes),
+                "accumulator_bytes": (
+                    4 * (2 + 3 * heads.value_dim) * one, buffers.accumulator_bytes
+                ),
+                "output_bytes": (2 * heads.stored_bytes(heads.value_dim), buffers.output_bytes),
+            }  # fmt: skip
+        case lead:
+            rows = lowering.rows(lead)
+            needed = {
+                "input_bytes": (-(-rows.input_bits // (4 * rows.elements)) * one, lowering.room),
+                "output_bytes": (
+                    -(-rows.output_bits // (4 * rows.elements)) * one, buffers.output_bytes
+                ),
+            }  # fmt: skip
+    found = np.full(len(one), "", dtype=object)
+    for name, (need, room) in needed.items():
+        short = np.broadcast_to(need > room, one.shape)
+        found[short] += f", buffers.{name}"
+    every = ", ".join(f"buffers.{name}" for name in needed)
+    return np.array([text.removeprefix(", ") or every for text in found], dtype=object)

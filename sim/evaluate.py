@@ -122,7 +122,7 @@ def _modelled(
     found = model.batch(frame.reset_index(drop=True), workload, rules=rules)
     found["cycles"] = found["cycles"].round()
     return [
-        {key: value for key, value in row.items() if key in METRICS or key in _NOTES}
+        {key: value for key, value in row.items() if value != "" and key in METRICS | _NOTES}
         for row in _records(found)
     ]
 
