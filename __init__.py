@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .sim.cost import CostModel
     from .sim.nas import SearchSpace, search_space
     from .sim.result import Result
+    from .sim.search import search
     from .sim.simulate import simulate
     from .sim.space import Space
     from .sim.sweep import sweep
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "compare",
     "machine",
+    "search",
     "search_space",
     "simulate",
     "sweep",
@@ -48,6 +50,7 @@ _HOMES = {
     "Workload": ("workloads", "Workload"),
     "compare": ("reports.compare", "compare"),
     "machine": ("arch", "load_machine"),
+    "search": ("sim.search", "search"),
     "search_space": ("sim.nas", "search_space"),
     "simulate": ("sim.simulate", "simulate"),
     "sweep": ("sim.sweep", "sweep"),

@@ -25,6 +25,7 @@ from .cli_quantize import quantize
 from .cli_ragged import ragged
 from .cli_reproduce import reproduce
 from .cli_run import compare, print_comparisons, run, simulated
+from .cli_search import search
 from .cli_sweep import app as sweep
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ app.command()(advise)
 app.command()(figure)
 app.command()(quantize)
 app.command()(fpga)
+app.command()(search)
 app.command()(reproduce)
 app.command()(gemm)
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import typer
 
+from .cli_figure_space import OF_SPACES, objective_names, of_space
 from .cli_inputs import UserError, bindings, input_files, nearest, pruned_workload
-from .cli_options import WORKLOAD, Bind, Format, Keep, On, Policies, Prune
+from .cli_options import WORKLOAD, Bind, Format, Keep, Policies, Prune
 from .cli_workloads import traced_workload
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from .arch import Accelerator, Gpu
-    from .reports.figures import Rows, Width
+    from .reports.figures import Drawn, Width
     from .sim.policies import Policy
     from .sim.ragged_result import RaggedRun
     from .workloads import TokenTrace, Workload
@@ -37,36 +36,45 @@ class _Asked(NamedTuple):
     base: Workload | None
     policy: Policy
     policies: Sequence[Policy] | None
+    objectives: str | None
     width: Width
     progress: Callable[[str], None]
-
-
-class _Drawn(NamedTuple):
-    """A figure, what is written with it, and what is said on the way."""
-
-    figure: Figure
-    rows: Rows
-    notes: Sequence[str]
-    tex: str | None = None
-    values: Any = None
-    said: str = ""
 
 
 class _Kind(NamedTuple):
     """How a figure is drawn, and which options are its own."""
 
-    draw: Callable[[_Asked], _Drawn]
+    draw: Callable[[_Asked], Drawn]
     options: tuple[str, ...] = ()
     table: bool = False
 
 
 def figure(
-    what: Annotated[str, typer.Argument(metavar="cliff|policies|waterfall|sparsity")],
-    workload: Annotated[str, typer.Argument(help=WORKLOAD)],
-    on: On,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="cliff|policies|waterfall|sparsity|sensitivity|pareto|parallel|fidelity"
+        ),
+    ],
+    workload: Annotated[
+        str,
+        typer.Argument(
+            metavar="WORKLOAD|DIR|SPACE",
+            help=f"{WORKLOAD} For pareto and parallel the folder of a sweep or a search, for "
+            "fidelity the YAML file of a space.",
+        ),
+    ],
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where the files go; made if missing.")
     ],
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="MACHINE",
+            help="A name (list machines) or a .yaml file; all want one that want a workload.",
+        ),
+    ] = None,
     width: Annotated[
         str, typer.Option("--width", metavar="column|page", help="3.5 or 7.16 inches.")
     ] = "column",
@@ -85,6 +93,22 @@ def figure(
         ),
     ] = None,
     policies: Policies = None,
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            "--objectives",
+            metavar="A,B",
+            help="What pareto has on its axes; what colours parallel; whose change sensitivity "
+            "shows. latency_s and energy_j by default, or those of the search.",
+        ),
+    ] = None,
+    points: Annotated[
+        int | None,
+        typer.Option("--points", metavar="N", min=2, help="Points of fidelity; 200 by default."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", min=0, help="Which points they are.")
+    ] = None,
     batch: Annotated[
         int, typer.Option("--batch", metavar="N", min=1, help="Images that run together.")
     ] = 1,
@@ -95,28 +119,56 @@ def figure(
 ) -> None:
     """Draw a figure for a paper.
 
-    Writes PDF, PNG and the plotted numbers as CSV; policies and sparsity also as TeX and JSON.
+    Writes PDF, PNG and the plotted numbers as CSV; policies, sparsity, sensitivity and fidelity
+    also as TeX and JSON.
 
     cliff: latency and utilization of a block at every token count, for each dataflow.  policies:
     how latency is spread under each.  waterfall: where the speed-up that MACs promise goes.
-    sparsity: latency of a block by keep ratio.
+    sparsity: latency of a block by keep ratio.  sensitivity: what each number of the machine is
+    worth.  pareto: designs that nothing beats.  parallel: all designs, by what they are.  fidelity:
+    the cost model against the engine.
     """
     from .arch import load_machine
-    from .reports.figures import INCHES, paths, save_figure
+    from .reports.figures import INCHES, paths
     from .reports.files import check_writable, made
     from .reports.outputs import Outputs
     from .reports.progress import steps
     from .sim.policies import policies as policies_named
     from .sim.policies import policy as policy_named
 
-    for option, given, known in (("figure", what, _KINDS), ("--width", width, INCHES)):
+    every = (*_KINDS, *OF_SPACES)
+    for option, given, known in (("figure", what, every), ("--width", width, tuple(INCHES))):
         if given not in known:
             hint = nearest(given, known)
             raise UserError(f"{option} {given}: wanted one of {', '.join(known)}{hint}")
-    kind = _KINDS[what]
-    for option, value in (("--tokens", tokens), ("--policy", policy), ("--policies", policies)):
-        if value is not None and option not in kind.options:
+    own = OF_SPACES[what].options if what in OF_SPACES else _KINDS[what].options
+    for option, value in (
+        ("--tokens", tokens),
+        ("--policy", policy),
+        ("--policies", policies),
+        ("--objectives", objectives),
+        ("--points", points),
+        ("--seed", seed),
+    ):
+        if value is not None and option not in own:
             raise UserError(f"{option} {value}: figure {what} does not take that option")
+    wide = cast("Width", width)
+    if what in OF_SPACES:
+        unwanted = {
+            "--on": on, "--bind": " ".join(bind or []), "--format": format, "--prune": prune,
+            "--keep": keep, "--batch": batch if batch > 1 else None,
+        }  # fmt: skip
+        for option, value in unwanted.items():
+            if value:
+                raise UserError(f"{option} {value}: figure {what} does not take that option")
+        file, drawn = of_space(
+            what, Path(workload), objectives=objectives, points=points, seed=seed, width=wide
+        )
+        _write(drawn, out, re.sub(r"[^\w.-]+", "-", file), [Path(workload)])
+        return
+    if on is None:
+        raise UserError(f"figure {what} wants --on MACHINE, what {workload} runs on")
+    kind = _KINDS[what]
     if what == "policies" and tokens is None:
         raise UserError("figure policies wants --tokens NAME, the token counts of many images")
     one = policy_named("exact" if policy is None else policy)
@@ -129,14 +181,27 @@ def figure(
     parts = [what, model.name, machine.name, f"{prune}-keep-{keep}" if prune else ""]
     parts += [format or "", fitted.name if fitted else "", one.name if what == "waterfall" else ""]
     parts += [f"batch{batch}"] if batch > 1 else []
+    parts += [objectives or ""]
     name = re.sub(r"[^\w.-]+", "-", "-".join(part for part in parts if part))
-    written = paths(made(out), name, table=kind.table)
-    check_writable(written, input_files(workload, on, *([tokens] if tokens else [])))
-    console = Outputs().console
-    with steps(1, console) as step:
-        wide = cast("Width", width)
-        asked = _Asked(model, machine, pairs, batch, format, fitted, base, one, some, wide, step)
+    inputs = input_files(workload, on, *([tokens] if tokens else []))
+    check_writable(paths(made(out), name, table=kind.table), inputs)
+    with steps(1, Outputs().console) as step:
+        asked = _Asked(
+            model, machine, pairs, batch, format, fitted, base, one, some, objectives, wide, step
+        )
         drawn = kind.draw(asked)
+    _write(drawn, out, name, inputs)
+
+
+def _write(drawn: Drawn, out: Path, name: str, inputs: Sequence[Path]) -> None:
+    """Write the files of a figure and say which they are."""
+    from .reports.figures import paths, save_figure
+    from .reports.files import check_writable, made
+    from .reports.outputs import Outputs
+
+    console = Outputs().console
+    written = paths(made(out), name, table=drawn.tex is not None)
+    check_writable(written, inputs)
     save_figure(
         drawn.figure, drawn.rows, out, name,
         notes=drawn.notes, tex=drawn.tex, values=drawn.values,
@@ -147,8 +212,9 @@ def figure(
         console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
-def _cliff(asked: _Asked) -> _Drawn:
+def _cliff(asked: _Asked) -> Drawn:
     from .reports.cliff import cliff_figure, cliff_notes, cliff_rows
+    from .reports.figures import Drawn
     from .sim.cliff import staircase
     from .workloads.block import places
 
@@ -164,14 +230,15 @@ def _cliff(asked: _Asked) -> _Drawn:
     bound = {s.name for s in asked.workload.symbols if s.default is not None} | {*asked.bind}
     all_bound = all(symbol.name in bound for symbol in asked.workload.symbols)
     marked = [place.tokens for place in places(asked.workload, asked.bind)] if all_bound else []
-    return _Drawn(
+    return Drawn(
         cliff_figure(steps, width=asked.width, marked=marked),
         cliff_rows(steps),
         cliff_notes(steps, marked),
     )
 
 
-def _sparsity(asked: _Asked) -> _Drawn:
+def _sparsity(asked: _Asked) -> Drawn:
+    from .reports.figures import Drawn
     from .reports.sparsity import (
         sparsity_figure,
         sparsity_notes,
@@ -189,7 +256,7 @@ def _sparsity(asked: _Asked) -> _Drawn:
         bind=asked.bind,
         progress=asked.progress,
     )
-    return _Drawn(
+    return Drawn(
         sparsity_figure(table, width=asked.width),
         sparsity_rows(table),
         sparsity_notes(table),
@@ -198,7 +265,8 @@ def _sparsity(asked: _Asked) -> _Drawn:
     )
 
 
-def _policies(asked: _Asked) -> _Drawn:
+def _policies(asked: _Asked) -> Drawn:
+    from .reports.figures import Drawn
     from .reports.policies import (
         policies_figure,
         policies_notes,
@@ -208,7 +276,7 @@ def _policies(asked: _Asked) -> _Drawn:
     )
 
     run, tokens = _ragged(asked, asked.policies)
-    return _Drawn(
+    return Drawn(
         policies_figure(run, width=asked.width, tokens=_name(asked)),
         policies_rows(run),
         policies_notes(run, tokens),
@@ -217,7 +285,8 @@ def _policies(asked: _Asked) -> _Drawn:
     )
 
 
-def _waterfall(asked: _Asked) -> _Drawn:
+def _waterfall(asked: _Asked) -> Drawn:
+    from .reports.figures import Drawn
     from .reports.waterfall import (
         READ_ITS_ENDS,
         waterfall_figure,
@@ -230,11 +299,41 @@ def _waterfall(asked: _Asked) -> _Drawn:
         raise UserError("--policy dense: it is what the others are compared with; name another")
     run, tokens = _ragged(asked, [wanted])
     one = next(found for found in run.policies if found.policy == wanted)
-    return _Drawn(
+    return Drawn(
         waterfall_figure(run, one, width=asked.width, tokens=_name(asked)),
         waterfall_rows(run, one),
         waterfall_notes(run, one, tokens),
         said=READ_ITS_ENDS if run.gpu else "",
+    )
+
+
+def _sensitivity(asked: _Asked) -> Drawn:
+    from .arch import Gpu
+    from .reports.figures import Drawn
+    from .reports.sensitivity import (
+        sensitivity_figure,
+        sensitivity_notes,
+        sensitivity_rows,
+        sensitivity_tex,
+        sensitivity_values,
+    )
+    from .sim.sensitivity import sensitivity
+
+    if isinstance(asked.machine, Gpu):
+        raise UserError(
+            f"--on {asked.machine.name}: the cost model is of accelerators; name one of those"
+        )
+    known = ("latency_s", "energy_j", "edp_js", "dram_bytes")
+    (metric,) = objective_names(asked.objectives, 1, ["latency_s"], known)
+    found = sensitivity(
+        asked.workload, asked.machine, bind=asked.bind, format=asked.format, images=asked.images
+    )
+    return Drawn(
+        sensitivity_figure(found, metric, width=asked.width),
+        sensitivity_rows(found),
+        sensitivity_notes(found),
+        sensitivity_tex(found, metric),
+        sensitivity_values(found),
     )
 
 
@@ -243,6 +342,7 @@ _KINDS: Mapping[str, _Kind] = {
     "policies": _Kind(_policies, ("--tokens", "--policies"), table=True),
     "waterfall": _Kind(_waterfall, ("--tokens", "--policy")),
     "sparsity": _Kind(_sparsity, table=True),
+    "sensitivity": _Kind(_sensitivity, ("--objectives",), table=True),
 }
 
 

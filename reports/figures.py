@@ -11,7 +11,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from .files import json_text, write_bytes, write_text
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INCHES",
+    "Drawn",
     "Rows",
     "Width",
     "beside",
@@ -39,6 +40,18 @@ __all__ = [
 Width: TypeAlias = Literal["column", "page"]
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 """A table: the keys of a row are the names of the columns, units included."""
+
+
+class Drawn(NamedTuple):
+    """A figure, what is written with it, and what is said on the way."""
+
+    figure: Figure
+    rows: Rows
+    notes: Sequence[str]
+    tex: str | None = None
+    values: Any = None
+    said: str = ""
+
 
 INCHES: Mapping[Width, float] = {"column": 3.5, "page": 7.16}
 """Of the columns and pages of IEEE's and ACM's two-column papers."""
