@@ -116,9 +116,9 @@ class Gemm:
             return Fraction(1)
         array = alone(machine.array) if self.shape.dealt else machine.array
         asked_bits = abreast * stream_elements(array, self.shape.m, self.shape.k) * self.bits.left
-        if isinstance(asked_bits, int):
+        if isinstance(asked_bits, int) and isinstance(cap, Fraction):
             return max(Fraction(1), Fraction(asked_bits, 8) * rate / cap)
-        return np.maximum(asked_bits * float(rate) / (8 * cap), 1)
+        return np.maximum(asked_bits * float(rate) / (8 * np.asarray(cap, dtype=float)), 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

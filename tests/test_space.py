@@ -389,7 +389,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"axes": {"workload": ["deit-small"]}}, "it stands beside axes too"),
     ({"axes": {"batch": [0]}}, r"axes\.batch: wanted at least 1"),
     ({"axes": {"format": ["int9"]}}, "axes.format: wanted one of .*; the nearest is int8"),
-    ({"axes": {"bits": ["W8"]}}, "axes.bits: bits: wanted weights and activations"),
+    ({"axes": {"bits": ["W9"]}}, "axes.bits: bits: wanted one of"),
     ({"axes": {}, "machine": "edge-32x33"}, "machine: .* the nearest is edge-32x32"),
     ({"axes": {}, "workload": "deit-smal"}, "axes.workload: .* did you mean deit-small"),
     ({"axes": {}, "fidelity": "engin"}, "fidelity: .* the nearest is engine"),
