@@ -1,15 +1,14 @@
-"""The mapping's choice for many designs at once: the engine's prediction, at most 64 tilings each.
+"""The mapping's choice for many designs at once: the engine's prediction, and its choice.
 
 Tilings of a shape are counted once for all designs whose arrays are alike (`tiling.count`); what a
 design adds are its buffers, which strike some out, and its memory and vector unit, which price the
-rest (`tiling.predict`).  Of those that fit, 64 are priced: those with the fewest DRAM bytes and
-those with the fewest cycles of the array, in turn.
+rest (`tiling.predict`).  Few are priced: not those that need more and take longer than another on
+every design, nor those that a bound shows to be slower than one that has been priced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from types import SimpleNamespace
@@ -20,32 +19,34 @@ from numpy.typing import NDArray
 
 from .array_work import array_work, drain_cycles, side_by_side, whole_units
 from .attention_mapping import Heads
-from .cost_tiles import Blocks, Pieces, parts, tile_kinds
-from .designs import Designs
+from .cost_tiles import Blocks, Pieces, heads_of, parts, rows_of, tile_kinds
+from .designs import Designs, alike
 from .gemm import Gemm
 from .tiling import SLACK, Candidates, Counted, count, ladder, needs, predict, tilings
 from .vector_work import Rows
 
-__all__ = ["TILINGS", "choose_blocks", "choose_pieces", "choose_tiles"]
-
-TILINGS = 32
-"""Tilings of a shape that are priced on a design."""
+__all__ = ["choose_blocks", "choose_pieces", "choose_tiles"]
 
 _ROWS = 512  # rows whose tilings are compared at a time: as many as stay in the caches
-_LIKELY = 128  # tilings among which there are enough that fit, more often than not
-
-# Memories and lanes on which tilings are ranked before a design is known; assumed, from fast to slow.
-_PER_BYTE, _SETUP, _LATENCY, _LANES = (0.005, 0.04, 0.16, 0.64), 16, 100, 32
 
 Int = NDArray[np.int64]
+Float = NDArray[np.float64]
 
 
 class _Table(NamedTuple):
-    """Tilings of one shape on one array, the most promising first."""
+    """Tilings of one shape on one array, without those that are no better than another anywhere.
 
-    needs: NDArray[np.int64]  # (4, candidates)
-    columns: NDArray[np.float64]  # (fields of `Counted` that differ, candidates)
-    tilings: NDArray[np.int64]  # (5, candidates)
+    Attributes:
+        needs: Of each buffer, `(4, tilings)`.
+        least: What none takes less than, of each unit; see `_floor`, `(7, tilings)`.
+        columns: Fields of `Counted` that differ, `(fields, tilings)`.
+        tilings: Sizes and order, `(5, tilings)`.
+    """
+
+    needs: Int
+    least: Float
+    columns: Float
+    tilings: Int
 
 
 _FIELDS = (
@@ -59,90 +60,111 @@ def _table(gemm: Gemm, array: Any, cap: Any, rate: Fraction, whole_folds: bool) 
     machine = SimpleNamespace(array=array, buffers=SimpleNamespace(im2col_bytes_per_cycle=cap))
     every = tilings(gemm.shape, whole_units(array) if whole_folds else (1, 1, 1))
     counted = count(gemm, machine, rate, every)  # type: ignore[arg-type]
-    need = np.array([np.broadcast_to(n, every.m.shape) for n in needs(gemm, every)])
-    lane = float(gemm.vector_cost) / _LANES
-    ranks = [
-        np.argsort(
-            np.argsort(predict(counted, per_byte=c, setup=_SETUP, latency=_LATENCY, lane=lane)[0])
+    need, least, columns = (
+        np.array([np.broadcast_to(value, every.m.shape) for value in values])
+        for values in (
+            needs(gemm, every), _least(counted), [getattr(counted, field) for field in _FIELDS]
         )
-        for c in _PER_BYTE
-    ]
-    order = np.argsort(np.min(ranks, axis=0), kind="stable")
-    columns = [np.broadcast_to(getattr(counted, f), every.m.shape) for f in _FIELDS]
+    )  # fmt: skip
+    kept = _unbeaten(np.concatenate([need, least]))
     return _Table(
-        need[:, order], np.array(columns, dtype=float)[:, order], np.array(every)[:, order]
+        need[:, kept], least[:, kept], columns[:, kept].astype(float), np.array(every)[:, kept]
     )
 
 
-def _stacked(tables: Sequence[Any]) -> tuple[Any, Any, Any]:
-    """Tables of several shapes side by side, the shorter ones filled with what never fits."""
-    most = max(table.needs.shape[1] for table in tables)
+def _unbeaten(columns: Any) -> Any:
+    """Which candidates have less of something than any other that is no worse in the rest.
 
-    def filled(part: Any, value: Any) -> Any:
-        return np.pad(part, ((0, 0), (0, most - part.shape[1])), constant_values=value)
+    Of those that are alike in all, the first.
+    """
+    worse = np.ones((columns.shape[1],) * 2, dtype=bool)  # than the one of the row, or alike
+    for column in columns:
+        worse &= column[:, None] <= column
+    alike = worse & worse.T
+    return np.flatnonzero(~(worse & (~alike | np.tri(len(worse), k=-1, dtype=bool).T)).any(axis=0))
 
+
+def _least(counted: Counted) -> tuple[Any, ...]:
+    """What tilings take at least, whatever the memory and the vector unit.
+
+    Cycles of the array; bytes and descriptors on the bus; elements of the vector unit; cycles of
+    array and drain for each two tiles that use the same sums; bytes and elements at both ends.
+    """
+    c = counted
+    steps = c.both + c.input_only + c.weight_only + c.neither
+    lefts, rights = c.both + c.input_only + c.added, c.both + c.weight_only + c.added
     return (
-        np.stack([filled(t.needs, np.iinfo(np.int64).max) for t in tables]),
-        np.stack([filled(t.columns, 1) for t in tables], axis=1),
-        np.stack([filled(t.tilings, 1) for t in tables], axis=1),
+        c.array * c.tiles,
+        c.rounds * (lefts * c.left + rights * c.right + steps * c.stored),
+        c.rounds
+        * (lefts * (c.left > 0) + rights * (c.right > 0) + steps * c.descriptors * (c.stored > 0)),
+        c.rounds * steps * c.vectored,
+        c.rounds * (steps * (c.array + c.drain) / 2 + c.added * c.array),
+        c.first + c.last,
+        c.last_vectored,
     )
 
 
-def _pairs(need: Any, kind: Any, room: Sequence[Any]) -> tuple[Any, Any]:
-    """Rows and the candidates that are priced on them: of those that fit, the first few."""
-    found = []
-    for start in range(0, len(kind), _ROWS):
-        rows = np.arange(start, min(start + _ROWS, len(kind)))
-        pairs, few = _first(need[:, :, :_LIKELY], kind, room, rows)
-        if len(few) and need.shape[2] > _LIKELY:
-            pairs = [part[~np.isin(pairs[0], few)] for part in pairs]
-            more, _ = _first(need, kind, room, few)
-            pairs = [np.concatenate(both) for both in zip(pairs, more, strict=True)]
-            order = np.argsort(pairs[0], kind="stable")
-            pairs = [part[order] for part in pairs]
-        found.append(pairs)
-    rows, which = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return rows, which
+def _floor(least: Float, pace: _Pace) -> Any:
+    """What `predict` does not fall below, `(rows, tilings)`."""
+    array, moved, descriptors, vectored, chain, end_bytes, end_elements = least
+    per_byte, setup, lane = (
+        np.reshape(value, (-1, 1)) for value in (pace.per_byte, pace.setup, pace.lane)
+    )
+    vector = vectored * lane
+    floor = np.maximum(moved * per_byte + descriptors * setup, array)
+    np.maximum(floor, vector, out=floor)
+    vector *= 0.5
+    vector += chain
+    np.maximum(floor, vector, out=floor)
+    floor += end_bytes * per_byte
+    floor += end_elements * lane
+    return floor
 
 
-def _first(need: Any, kind: Any, room: Sequence[Any], rows: Any) -> tuple[list[Any], Any]:
-    """Some rows with the first candidates that fit them, and the rows with fewer than wanted."""
-    of = kind[rows]
-    fits: Any = True
-    for index, has in enumerate(room):
-        fits = fits & (need[of, index] <= has[rows][:, None])
-    rank, which = np.nonzero(fits)
-    begins = np.searchsorted(rank, np.arange(len(rows) + 1))
-    early = np.arange(len(rank)) - begins[rank] < TILINGS
-    return [rows[rank[early]], which[early]], rows[np.diff(begins) < TILINGS]
+class _Pace(NamedTuple):
+    """What `predict` takes of a machine: a number each, or a column."""
+
+    per_byte: Any
+    setup: Any
+    latency: Any
+    lane: Any
+
+    def at(self, rows: Any) -> _Pace:
+        """Of some rows."""
+        return _Pace(*(_some(value, rows) for value in self))
 
 
-def _best(rows: Any, cycles: Any, then: Sequence[Any], count: int) -> Any:
-    """For each row the best of its pairs, -1 where there is none.
+def _fitting(need: Int, room: Sequence[Any]) -> Any:
+    """Which candidates the buffers hold, `(rows, candidates)`."""
+    fits = need[0] <= room[0][:, None]
+    for each, has in zip(need[1:], room[1:], strict=True):
+        fits &= each <= has[:, None]
+    return fits
+
+
+def _best(rows: Int, columns: Sequence[Any]) -> Int:
+    """Of each row's pairs the best: among those that are about as fast, what the next columns say.
 
     Args:
         rows: Of each pair, rising.
-        cycles: Predicted.
-        then: What decides among those that are as fast, the first first.
-        count: How many rows there are.
+        columns: Predicted cycles, then what decides, the first first.
+
+    Returns:
+        A pair of each row that has one.
     """
-    best = np.full(count, -1)
-    if not len(rows):
-        return best
-    begins = np.flatnonzero(np.diff(rows, prepend=-1))
-    least = np.minimum.reduceat(cycles, begins)
-    sizes = np.diff(np.append(begins, len(rows)))
-    near = np.flatnonzero(cycles <= np.repeat(least, sizes) * SLACK)
-    near = near[np.lexsort((*(column[near] for column in reversed(then)), rows[near]))]
-    best[rows[near[::-1]]] = near[::-1]  # the first of a row is written last
-    return best
+    pairs, slack = np.arange(len(rows)), SLACK
+    for column in columns:
+        values, begins = column[pairs], _begins(rows[pairs])
+        least = np.minimum.reduceat(values, begins) * slack
+        pairs = pairs[values <= np.repeat(least, np.diff(begins, append=len(pairs)))]
+        slack = 1.0
+    return pairs[_begins(rows[pairs])]
 
 
-def _alike(columns: Sequence[Any], count: int) -> tuple[Any, Any]:
-    """Rows that agree in all columns: one of each kind, and the kind of each row."""
-    key = np.stack([np.broadcast_to(np.asarray(c, dtype=float), (count,)) for c in columns], axis=1)
-    _, first, kind = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    return first, kind.reshape(-1)
+def _begins(rows: Int) -> Int:
+    """Where a new one begins."""
+    return np.flatnonzero(np.diff(rows, prepend=-1))
 
 
 def _array_at(designs: Designs, row: int) -> Any:
@@ -158,6 +180,10 @@ def _array_at(designs: Designs, row: int) -> Any:
 @lru_cache(maxsize=65536)
 def _array(prototype: Any, changes: tuple[tuple[str, int], ...]) -> Any:
     return prototype.replace(**dict(changes)) if changes else prototype
+
+
+def _some(value: Any, which: Any) -> Any:
+    return value if np.ndim(value) == 0 else value[which]
 
 
 def _column_at(value: Any, row: int) -> Any:
@@ -183,204 +209,217 @@ def _choose_tiles(
     shape, buffers = gemm.shape, designs.buffers
     cap = buffers.im2col_bytes_per_cycle if shape.window is not None else None
     sizes = (shape.groups, shape.repeats, shape.m, shape.k, shape.n)
-    arrays = [c for name, c in designs.columns.items() if name.startswith("array.")]
-    kinds, kind = _alike([*sizes, *arrays, *([] if cap is None else [cap])], count)
+    kinds, kind = alike([*sizes, *designs.of("array"), *([] if cap is None else [cap])], count)
     tables = []
-    for row in kinds:
-        one = rows_of(gemm, int(row))
-        at = _column_at(cap, int(row))
-        tables.append(_table(one, _array_at(designs, int(row)), at, rate, whole_folds))
-    need, columns, tiles = _stacked(tables)
+    for row in kinds.tolist():
+        at = _column_at(cap, row)
+        tables.append(_table(rows_of(gemm, row), _array_at(designs, row), at, rate, whole_folds))
     room = (
         gemm.input_room // 2, buffers.weight_tile_bytes, buffers.accumulator_tile_words,
         buffers.output_tile_bytes,
     )  # fmt: skip
-    rows, which = _pairs(need, kind, [np.broadcast_to(has, (count,)) for has in room])
-    flat = kind[rows] * need.shape[2] + which
-    counted = Counted(
-        **{f: columns[i].reshape(-1).take(flat) for i, f in enumerate(_FIELDS)},
+    choice = _Choice(
+        tables,
+        [np.broadcast_to(has, (count,)) for has in room],
+        _Pace(
+            designs.cycles_per_byte,
+            designs.dram.setup_cycles,
+            designs.dram_latency_cycles,
+            float(gemm.vector_cost) / designs.vector.lanes,
+        ),
         descriptors=int(gemm.stores) + len(gemm.extra),
     )
-
-    def of(value: Any) -> Any:
-        return value if np.ndim(value) == 0 else value[rows]
-
-    cycles, alone = predict(
-        counted,
-        per_byte=of(designs.cycles_per_byte),
-        setup=of(designs.dram.setup_cycles),
-        latency=of(designs.dram_latency_cycles),
-        lane=float(gemm.vector_cost) / of(designs.vector.lanes),
-    )
-    then = (counted.dram_bytes, alone, counted.tiles)
-    best = _best(rows, cycles, then, count)
-    picked = tiles.reshape(5, -1)[:, flat[np.maximum(best, 0)]] if len(flat) else 0
-    return Candidates(
-        *(np.where(best >= 0, part, 0) for part in np.broadcast_to(picked, (5, count)))
-    )
+    chosen = np.zeros((5, count), dtype=np.int64)
+    order = np.argsort(kind, kind="stable")
+    for start in range(0, count, _ROWS):
+        rows = order[start : start + _ROWS]
+        fitting, tiling = choice.of(rows, kind[rows])
+        chosen[:, rows[fitting]] = choice.tilings[:, tiling]
+    return Candidates(*chosen)
 
 
-def rows_of(gemm: Gemm, which: Any) -> Gemm:
-    """Some rows of a product's columns; of one row as plain numbers, without what designs differ in."""
+class _Choice:
+    """The choice among the tilings of several shapes and arrays.
 
-    def of(value: Any) -> Any:
-        return _column_at(value, which) if isinstance(which, int) else _some(value, which)
+    What bounds a prediction from below takes little to compute, and few tilings are left that may
+    yet be the best when one has been priced.
+    """
 
-    shape = gemm.shape
-    return replace(
-        gemm,
-        shape=replace(
-            shape,
-            groups=of(shape.groups),
-            repeats=of(shape.repeats),
-            m=of(shape.m),
-            k=of(shape.k),
-            n=of(shape.n),
-        ),
-        input_room=0 if isinstance(which, int) else of(gemm.input_room),
-        once_bytes=of(gemm.once_bytes),
-        once_trained_bytes=of(gemm.once_trained_bytes),
-    )
+    def __init__(
+        self, tables: Sequence[_Table], room: Sequence[Any], pace: _Pace, descriptors: int
+    ) -> None:
+        self._tables, self._room, self._pace, self._descriptors = tables, room, pace, descriptors
+        self._offsets = np.cumsum([0, *(table.needs.shape[1] for table in tables)])
+        self._columns = np.concatenate([table.columns for table in tables], axis=1)
+        self.tilings = np.concatenate([table.tilings for table in tables], axis=1)
 
+    def of(self, rows: Int, kind: Int) -> tuple[Int, Int]:
+        """Places in `rows` where something fits, and what is best there, as columns of `tilings`.
 
-def _some(value: Any, which: Any) -> Any:
-    return value if np.ndim(value) == 0 else value[which]
+        Args:
+            rows: Some rows.
+            kind: Which table is theirs, rising.
+        """
+        begins = _begins(kind)
+        ends = np.append(begins[1:], len(kind))
+        floors = []
+        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+            table, own = self._tables[kind[begin]], rows[begin:end]
+            floor = _floor(table.least, self._pace.at(own))
+            fits = _fitting(table.needs, [has[own] for has in self._room])
+            floors.append(np.where(fits, floor, np.inf))
+        offsets = self._offsets[kind]
+        promising = np.concatenate([floor.argmin(axis=1) for floor in floors]) + offsets
+        # Nothing is as fast as where nothing fits.
+        bound = np.concatenate([floor.min(axis=1) for floor in floors])
+        enough = np.where(bound < np.inf, self._priced(rows, promising)[0] * SLACK, 0)
+        found = [
+            np.nonzero(floor <= enough[begin : begin + len(floor), None])
+            for begin, floor in zip(begins.tolist(), floors, strict=True)
+        ]
+        places = np.concatenate([b + rank for b, (rank, _) in zip(begins, found, strict=True)])
+        which = np.concatenate([which for _, which in found]) + offsets[places]
+        if not len(places):
+            return places, which
+        best = _best(places, self._priced(rows[places], which))
+        return places[best], which[best]
+
+    def _priced(self, rows: Int, which: Int) -> tuple[Any, ...]:
+        """Cycles, and what decides among tilings as fast."""
+        counted = Counted(
+            **{field: c.take(which) for field, c in zip(_FIELDS, self._columns, strict=True)},
+            descriptors=self._descriptors,
+        )
+        cycles, alone = predict(counted, **self._pace.at(rows)._asdict())
+        return cycles, counted.dram_bytes, alone, counted.tiles
 
 
 class _BlockTable(NamedTuple):
-    """Blocks of one attention on one array, `(candidates,)` in each column."""
+    """Blocks of one attention on one array.
 
-    needs: Any  # (0, candidates)
-    columns: Any
-    tilings: Any
+    Attributes:
+        needs: Of each buffer, but for what is loaded once, `(4, blocks)`.
+        head_bytes: Keys and values of the heads side by side, `(blocks,)`.
+        array, lanes: Cycles of the array, and lane-cycles of the vector unit.
+        drain: Cycles for which blocks wait for the array to drain.
+        moved, descriptors: On the bus, if keys and values stay and if they do not, `(2, blocks)`.
+        number: How many blocks there are.
+        tilings: Queries, keys and heads, `(3, blocks)`.
+    """
 
-
-_BLOCK_FIELDS = ("array", "blocks", "rows", "drain", "online")
+    needs: Int
+    head_bytes: Any
+    array: Any
+    lanes: Any
+    drain: Any
+    moved: Any
+    descriptors: Any
+    number: Any
+    tilings: Int
 
 
 @lru_cache(maxsize=2048)
 def _block_table(heads: Heads, array: Any, rate: Fraction) -> _BlockTable:
-    grid = np.meshgrid(
-        ladder(min(side_by_side(array), heads.copies), 1),
-        ladder(heads.queries, 1),
-        ladder(heads.keys, 1),
-        indexing="ij",
-    )
-    together, rows, keys = (axis.ravel().astype(np.int64) for axis in grid)
+    copies, all_keys = heads.copies, heads.keys
+    sizes = (min(side_by_side(array), copies), heads.queries, all_keys)
+    grid = np.meshgrid(*(ladder(size, 1) for size in sizes), indexing="ij")
+    together, queries, keys = (axis.ravel().astype(np.int64) for axis in grid)
     of_heads, of_rows, of_keys = (
-        parts(np.full_like(rows, size), tile)
-        for size, tile in ((heads.copies, together), (heads.queries, rows), (heads.keys, keys))
+        parts(np.full_like(keys, size), tile)
+        for size, tile in ((copies, together), (heads.queries, queries), (all_keys, keys))
     )
     cycles: Any = 0
     for number, (h, q, k), _ in tile_kinds(of_heads, of_rows, of_keys):
         for shape in ((h, q, heads.head_dim, k), (h, q, k, heads.value_dim)):
             work = array_work(array, *shape, bits=heads.bits, rate=rate)
             cycles = cycles + number * work.cycles
+    rows, scores = together * queries, together * queries * keys
+    results, online = rows * heads.value_dim, keys < all_keys
     row_blocks = of_heads[0] * of_rows[0]
-    columns = (
-        cycles,
-        row_blocks * of_keys[0],
-        row_blocks,
-        np.broadcast_to(drain_cycles(array, rows, heads.bits), rows.shape),
-        of_keys[0] > 1,
+    blocks = row_blocks * of_keys[0]
+    needs_of = (
+        4 * (2 * scores + (2 + online) * results),
+        heads.query_bytes(rows) + heads.mask_bytes(scores) + heads.extra_bytes(results),
+        sum(heads.loaded_bytes(together * keys)),
+        heads.stored_bytes(results),
     )
-    order = np.lexsort((columns[1],))
+    all_scores = copies * heads.queries * all_keys
+    all_results = copies * heads.queries * heads.value_dim
+    merged = online * of_keys[0] * float(heads.merge_cost)
+    once = (
+        heads.mask_bytes(all_scores)
+        + heads.stored_bytes(all_results)
+        + heads.extra_bytes(all_results)
+        + heads.query_bytes(copies * heads.queries)
+    )
+    own = sum(heads.loaded_bytes(copies * all_keys))
+    passing = int(heads.stores) + int(heads.loads_input) + len(heads.extra)
+    descriptors = blocks * heads.loads_mask + row_blocks * passing
     return _BlockTable(
-        np.zeros((1, len(rows)), dtype=np.int64),
-        np.array(columns, dtype=float)[:, order],
-        np.array([rows, keys, together])[:, order],
-    )
-
-
-def heads_of(heads: Heads, which: Any) -> Heads:
-    """Some rows of an attention's columns; of one row as plain numbers."""
-
-    def of(value: Any) -> Any:
-        return _column_at(value, which) if isinstance(which, int) else _some(value, which)
-
-    return replace(
-        heads,
-        copies=of(heads.copies),
-        queries=of(heads.queries),
-        keys=of(heads.keys),
-        input_room=0 if isinstance(which, int) else of(heads.input_room),
-        once_bytes=of(heads.once_bytes),
+        needs=np.array([np.broadcast_to(need, keys.shape) for need in needs_of]),
+        head_bytes=np.broadcast_to(sum(heads.loaded_bytes(together * all_keys)), keys.shape),
+        array=cycles,
+        lanes=all_scores * float(heads.softmax_cost)
+        + all_results * (merged + float(heads.vector_cost)),
+        drain=drain_cycles(array, queries, heads.bits) * blocks,
+        moved=np.array([np.full(keys.shape, once + own), once + own * (row_blocks / copies)]),
+        descriptors=np.array([descriptors + 2 * copies, descriptors + 2 * blocks]),
+        number=blocks,
+        tilings=np.array([queries, keys, together]),
     )
 
 
 def choose_blocks(heads: Heads, designs: Designs, rate: Fraction, count: int) -> Blocks:
     """The block of each row's attention, `(rows,)` each; 0 queries where nothing fits."""
-    parts_of = [np.arange(count)[start : start + _ROWS] for start in range(0, count, _ROWS)]
-    chosen = [
-        _choose_blocks(heads_of(heads, which), designs.at(which), rate, len(which))
-        for which in parts_of
-    ]
-    return Blocks(*(np.concatenate(columns) for columns in zip(*chosen, strict=True)))
-
-
-def _choose_blocks(heads: Heads, designs: Designs, rate: Fraction, count: int) -> Blocks:
     sizes = (heads.copies, heads.queries, heads.keys)
-    arrays = [c for name, c in designs.columns.items() if name.startswith("array.")]
-    kinds, kind = _alike([*sizes, *arrays], count)
-    tables = [
-        _block_table(heads_of(heads, int(row)), _array_at(designs, int(row)), rate) for row in kinds
-    ]
-    never, columns, tiles = _stacked(tables)
-    queries, keys, together = (part[kind] for part in tiles)
+    kinds, kind = alike([*sizes, *designs.of("array")], count)
     buffers = designs.buffers
+    room = (
+        buffers.accumulator_bytes, heads.input_room // 2 - heads.once_bytes,
+        buffers.weight_bytes // 2, buffers.output_bytes // 2,
+    )  # fmt: skip
+    pace = (designs.cycles_per_byte, designs.dram.setup_cycles, designs.vector.lanes)
+    columns = [np.broadcast_to(column, (count,)) for column in (*room, *pace)]
+    chosen = np.zeros((3, count), dtype=np.int64)
+    order = np.argsort(kind, kind="stable")
+    for row, rows in zip(kinds.tolist(), np.split(order, _begins(kind[order])[1:]), strict=True):
+        table = _block_table(heads_of(heads, row), _array_at(designs, row), rate)
+        for start in range(0, len(rows), _ROWS):
+            some = rows[start : start + _ROWS]
+            fitting, block = _best_blocks(table, *(column[some] for column in columns))
+            chosen[:, some[fitting]] = table.tilings[:, block]
+    return Blocks(*chosen)
 
-    def wide(value: Any) -> Any:
-        return np.reshape(value, (-1, 1)) if np.ndim(value) else value
 
-    whole_keys = wide(heads.keys)
-    rows, scores = together * queries, together * queries * keys
-    results, online = rows * heads.value_dim, keys < whole_keys
-    head_bytes = sum(heads.loaded_bytes(together * whole_keys))
-    streams = 2 * head_bytes > wide(buffers.weight_bytes)
-    block_bytes = sum(heads.loaded_bytes(together * keys))
-    left = heads.query_bytes(rows) + heads.mask_bytes(scores) + wide(heads.once_bytes)
-    fitting = (
-        (never[:, 0][kind] == 0)
-        & (4 * (2 * scores + (2 + online) * results) <= wide(buffers.accumulator_bytes))
-        & (2 * (left + heads.extra_bytes(results)) <= wide(heads.input_room))
-        & (~streams | (2 * block_bytes <= wide(buffers.weight_bytes)))
-        & (2 * heads.stored_bytes(results) <= wide(buffers.output_bytes))
-    )
-    rank, which = np.nonzero(fitting)  # ladders of one attention are short
-    flat = kind[rank] * columns.shape[2] + which
-    array, blocks, row_blocks, drain, online = (c.reshape(-1).take(flat) for c in columns)
-    streams = streams[rank, which]
+def _best_blocks(
+    table: _BlockTable, sums: Int, inputs: Int, weights: Int, outputs: Int, *pace: Any
+) -> tuple[Int, Int]:
+    """Places of the rows where something fits, and the block that is best there.
 
-    def of(value: Any) -> Any:
-        return value if np.ndim(value) == 0 else value[rank]
-
-    copies, all_keys, lanes = of(heads.copies), of(heads.keys), of(designs.vector.lanes)
-    all_scores = copies * of(heads.queries) * all_keys
-    all_results = copies * of(heads.queries) * heads.value_dim
-    key_blocks = blocks / row_blocks
-    vector = (
-        all_scores * float(heads.softmax_cost)
-        + all_results * (online * key_blocks * float(heads.merge_cost) + float(heads.vector_cost))
-    ) / lanes
-    own = sum(heads.loaded_bytes(copies * all_keys))
-    moved = (
-        heads.mask_bytes(all_scores)
-        + heads.stored_bytes(all_results)
-        + heads.extra_bytes(all_results)
-        + heads.query_bytes(copies * of(heads.queries))
-        + own * np.where(streams, row_blocks / copies, 1)
-    )
-    descriptors = blocks * (heads.loads_mask + 2 * streams) + 2 * copies * ~streams
-    descriptors = descriptors + row_blocks * (
-        int(heads.stores) + int(heads.loads_input) + len(heads.extra)
-    )
-    dma = moved * of(designs.cycles_per_byte) + descriptors * of(designs.dram.setup_cycles)
-    chain = drain * blocks + (array + vector) / 2
-    cycles = np.maximum(np.maximum(array, vector), np.maximum(dma, chain)) + vector / blocks
-    best = _best(rank, cycles, (moved, blocks, cycles), count)
-    at = flat[np.maximum(best, 0)] if len(flat) else np.zeros(count, dtype=int)
-    picked = tiles.reshape(3, -1)[:, at]
-    return Blocks(*(np.where(best >= 0, part, 0) for part in picked))
+    Args:
+        table: Blocks of all rows' attention.
+        sums: Bytes of accumulators.
+        inputs: Bytes for a block's inputs.
+        weights: Bytes for its keys and values.
+        outputs: Bytes for its results.
+        *pace: Cycles of a byte and of a descriptor, and lanes of the vector unit.
+    """
+    per_byte, setup, lanes = (np.reshape(value, (-1, 1)) for value in pace)
+    fits = _fitting(table.needs, (sums, inputs, weights, outputs))
+    streams = table.head_bytes > weights[:, None]
+    moved = np.where(streams, table.moved[1], table.moved[0])
+    bus = moved * per_byte + np.where(streams, *table.descriptors[::-1]) * setup
+    vector = table.lanes / lanes
+    chain = table.drain + (table.array + vector) / 2
+    cycles = np.maximum(np.maximum(table.array, vector), np.maximum(bus, chain))
+    cycles = np.where(fits, cycles + vector / table.number, np.inf)
+    near = np.minimum(cycles.min(axis=1) * SLACK, np.finfo(float).max)
+    rows, which = np.nonzero(cycles <= near[:, None])
+    if not len(rows):
+        return rows, which
+    fast, moved = cycles[rows, which], moved[rows, which]
+    best = _best(rows, (fast, moved, table.number[which], fast))
+    return rows[best], which[best]
 
 
 def choose_pieces(rows: Rows, designs: Designs, count: int) -> Pieces:

@@ -8,6 +8,7 @@ and those in its middle are alike.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from typing import Any, NamedTuple
@@ -17,16 +18,16 @@ from numpy.typing import NDArray
 
 from .array_work import array_work
 from .attention_mapping import Heads
-from .designs import Designs
+from .designs import Designs, alike
 from .gemm import Gemm
-from .lockstep import NEVER, Jump, Steps
+from .lockstep import NEVER, Jump, Room, Steps
 from .tiling import Candidates
 from .traffic import UNDER_WAY
 from .vector_work import Rows
 
 __all__ = [
-    "Blocks", "Pieces", "Tiled", "attention_steps", "attention_tiles", "parts", "product_steps",
-    "product_tiles", "tile_kinds", "vector_steps", "vector_tiles",
+    "Blocks", "Pieces", "Tiled", "attention_steps", "attention_tiles", "heads_of", "parts",
+    "product_steps", "product_tiles", "rows_of", "tile_kinds", "vector_steps", "vector_tiles",
 ]  # fmt: skip
 
 Int = NDArray[np.int64]
@@ -89,11 +90,12 @@ class _Nest:
         ]
         self.last = [i == r - 1 for i, r in zip(self.index, self.runs, strict=True)]
 
-    def jumps(self, with_bus: Sequence[Any], summed: int | None = None) -> Iterator[Jump]:
+    def jumps(self, of: Int, with_bus: Sequence[Any], summed: int | None = None) -> Iterator[Jump]:
         """Where iterations are left out.
 
         Args:
-            with_bus: For each loop, whether the bus takes part.
+            of: Which nest is each row's.
+            with_bus: For each loop, whether the bus takes part, for each row.
             summed: The loop whose tiles are added up, so that the vector unit takes no part.
         """
         for loop, (count, run, span) in enumerate(
@@ -107,15 +109,56 @@ class _Nest:
                 skipped=np.where(here, count - run, 0).astype(np.float64),
                 since=self.step - pace * span,
                 iterations=pace,
-                with_bus=np.broadcast_to(with_bus[loop], count.shape),
+                with_bus=np.broadcast_to(with_bus[loop], of.shape),
                 with_vector=loop != summed,
             )
 
-    def room(self, span: Any, depth: Any) -> Int:
-        """The step that makes room for a step's load, if `depth` of a span of steps each fit."""
-        span = np.asarray(span, dtype=np.int32)
-        behind = self.step // span - np.asarray(depth, dtype=np.int32)
-        return np.where(behind >= 0, behind * span + span - 1, NEVER)
+    def room(self, of: Int, span: Any, depth: Any) -> Room:
+        """What makes room for a step's load, if so many spans of steps each have room at once.
+
+        Args:
+            of: Which nest is each row's.
+            span: Of each nest.
+            depth: Of each row.
+        """
+        span = np.broadcast_to(span, self.counts[0].shape)
+        return Room((self.step - self.step % span).astype(np.int64), (depth - 1) * span[of])
+
+
+class _Kinds:
+    """The kinds of a nest's steps: nothing, those with a code, and the first step.
+
+    Attributes:
+        known: The codes.
+        of_steps: The kind of each step, `(steps, nests)`.
+    """
+
+    def __init__(self, codes: Int, valid: Any) -> None:
+        self.known: list[int] = np.flatnonzero(np.bincount(codes[valid])).tolist()
+        place = np.zeros(self.known[-1] + 1, dtype=np.int64)
+        place[self.known] = np.arange(len(self.known)) + 1
+        self.of_steps = np.where(valid, place.take(codes, mode="clip"), 0)
+        self._first = self.of_steps[0].copy()
+        self.of_steps[0] = len(self.known) + 1
+
+    def tables(self, tiles: Sequence[Sequence[Any]], nest: Any = slice(None)) -> list[Any]:
+        """From the columns of each code's tile a table for each column, `(kinds, columns)`.
+
+        Args:
+            tiles: In the order of `known`.
+            nest: Which nest is each column's, if not its own.
+        """
+        first = self._first[nest]
+        tables = []
+        for columns in zip(*tiles, strict=True):
+            kind = np.result_type(*columns)
+            kind = np.dtype(float) if kind.hasobject else kind  # fractions
+            table = np.zeros((len(self.known) + 2, len(first)), dtype=kind)
+            for row, column in zip(table[1:], columns, strict=False):
+                row[:] = column
+            table[-1] = table[first, np.arange(len(first))]
+            tables.append(table)
+        return tables
 
 
 def _depth(room: Any, each: Any) -> Any:
@@ -185,176 +228,224 @@ def tile_kinds(*dimensions: tuple[Any, Any, Any]) -> Iterator[tuple[Any, tuple[A
 
 
 def _code(*lasts: Any) -> Any:
-    """The code of `tile_kinds` for steps of which it is known in which dimensions they are the last."""
+    """The code of `tile_kinds` for steps, from what is true of them."""
     code = 0
     for is_last in lasts:
         code = 2 * code + is_last
     return code
 
 
-_COLUMNS = "weights", "inputs", "work", "latency", "vector", "store"
+def _flags(code: int, count: int) -> list[bool]:
+    """What makes up a code, the first first."""
+    return [bool(code >> bit & 1) for bit in reversed(range(count))]
 
 
-def _picked(tables: Mapping[str, Mapping[int, Any]], codes: Int) -> dict[str, Any]:
-    """For each step what the tables of its code have for its row."""
-    rows = codes.shape[1]
-    known = sorted(next(iter(tables.values())))
-    place = np.zeros(known[-1] + 1, dtype=np.int64)
-    place[known] = np.arange(len(known)) * rows
-    flat = place.take(codes, mode="clip") + np.arange(rows)
-    return {
-        name: np.array([np.broadcast_to(table[code], (rows,)) for code in known], dtype=float)
-        .reshape(-1)
-        .take(flat)
-        for name, table in tables.items()
+def _some(value: Any, which: Any) -> Any:
+    """Of a column some rows, of one row a plain number."""
+    if np.ndim(value) == 0:
+        return value
+    return value[which].item() if isinstance(which, int) else value[which]
+
+
+def rows_of(gemm: Gemm, which: Any) -> Gemm:
+    """Some rows of a product's columns; of one row as plain numbers, and no room."""
+    sizes = {
+        name: _some(getattr(gemm.shape, name), which)
+        for name in ("groups", "repeats", "m", "k", "n")
     }
+    return replace(
+        gemm,
+        shape=replace(gemm.shape, **sizes),
+        input_room=0 if isinstance(which, int) else _some(gemm.input_room, which),
+        once_bytes=_some(gemm.once_bytes, which),
+        once_trained_bytes=_some(gemm.once_trained_bytes, which),
+    )
 
 
-def _product_tile(
-    gemm: Gemm, designs: Designs, rate: Fraction, demand: Any, dimensions: Any, code: int
-) -> tuple[Any, ...]:
-    """A tile of a product, `_COLUMNS` in order; its code says where it stands in the nest."""
-    *lasts, opens_k, loads_left, loads_right = (bool(code >> bit & 1) for bit in range(6, -1, -1))
-    g, m, k, n = (
-        last if is_last else size
-        for is_last, (_, size, last) in zip(lasts, dimensions, strict=True)
-    )
-    ends_k = lasts[2]
-    work = array_work(
-        designs.array, g, m, k, n, bits=gemm.bits, rate=rate, demand=demand, ends=ends_k
-    )
-    outputs = g * m * n * ends_k
-    left = gemm.input_bytes(g, m, k) * loads_left
-    right = gemm.weight_bytes(g, k + gemm.bias * opens_k, n) * loads_right
-    input_loads = (left > 0) + len(gemm.extra) * ends_k
-    return (
-        designs.transfer_cycles(right, 1),
-        designs.transfer_cycles(left + gemm.extra_bytes(outputs), input_loads),
-        work.cycles,
-        work.latency,
-        designs.lane_cycles(outputs, gemm.vector_cost),
-        designs.transfer_cycles(gemm.leaving_bytes(outputs) * gemm.stores, 1),
-    )
+def heads_of(heads: Heads, which: Any) -> Heads:
+    """Some rows of an attention's columns; of one row as plain numbers, as `rows_of`."""
+    sizes = {
+        name: _some(getattr(heads, name), which)
+        for name in ("copies", "queries", "keys", "once_bytes")
+    }
+    room = 0 if isinstance(which, int) else _some(heads.input_room, which)
+    return replace(heads, input_room=room, **sizes)
+
+
+class _Products:
+    """The tiles of products, each under a mapping, whatever the memory and the vector unit."""
+
+    def __init__(self, gemm: Gemm, designs: Designs, rate: Fraction, mapping: Candidates) -> None:
+        self.gemm, self.mapping = gemm, mapping
+        shape, (groups, m, k, n, order) = gemm.shape, mapping
+        self.dimensions = of_groups, of_m, of_k, of_n = tuple(
+            parts(size, tile)
+            for size, tile in ((shape.groups, groups), (shape.m, m), (shape.k, k), (shape.n, n))
+        )
+        m_tiles, k_tiles, n_tiles = of_m[0], of_k[0], of_n[0]
+        self.count = of_groups[0] * m_tiles * shape.repeats * n_tiles * k_tiles
+        rows_first = order == 0  # mn
+        loops = _loops(gemm, mapping)
+        nest = self.nest = _Nest(loops, _PRODUCT_LIMITS)
+
+        whole_k = k_tiles == 1
+        self.input_stays = whole_k & (rows_first | (m_tiles * shape.repeats == 1))
+        self.weight_stays = whole_k & (~rows_first | (n_tiles == 1))
+        of_round, of_outer, _, of_tile = nest.spans
+        # In how many steps an operand's tile passes.
+        self.input_span = np.where(
+            self.input_stays, np.where(rows_first, of_outer, of_round), of_tile
+        )
+        self.weight_span = np.where(
+            self.weight_stays, np.where(rows_first, of_round, of_outer), of_tile
+        )
+        # A step's place in each dimension, counted over all that there are.
+        places = [
+            nest.index[loop] + (loops[loop] - run) * (nest.index[loop] >= run - 2)
+            for loop, run in ((1, nest.runs[1]), (2, nest.runs[2]))
+        ]
+        at_m, at_n = np.where(rows_first, places, places[::-1])
+        ends_g, ends_k = nest.last[0], nest.last[3]
+        ends_m, ends_n = at_m % m_tiles == m_tiles - 1, at_n == n_tiles - 1
+        opens_k = nest.index[3] == 0
+        loads_left, loads_right = (at_n == 0) | ~self.input_stays, (at_m == 0) | ~self.weight_stays
+        codes = _code(ends_g, ends_m, ends_k, ends_n, opens_k, loads_left, loads_right)
+        self.kinds = _Kinds(codes, nest.valid)
+        demand = gemm.read_demand(designs, rate)
+        self.works = {
+            code: (
+                number * shape.repeats,
+                array_work(
+                    designs.array, *tile, bits=gemm.bits, rate=rate, demand=demand,
+                    ends=bool(code & 2),
+                ),
+            )
+            for number, tile, code in tile_kinds(*self.dimensions)
+        }  # fmt: skip
+
+    def tables(self) -> list[Any]:
+        """What `_tile` says of each kind of steps, `(kinds, products)` each."""
+        return self.kinds.tables([self._tile(code) for code in self.kinds.known])
+
+    def _tile(self, code: int) -> tuple[Any, ...]:
+        """A tile; its code says where it stands in the nest.
+
+        Returns:
+            Bytes of weights and of inputs, loads of inputs, cycles and latency of the array,
+            outputs, bytes stored, and whether its sums leave.
+        """
+        gemm = self.gemm
+        *lasts, opens_k, loads_left, loads_right = _flags(code, 7)
+        g, m, k, n = (
+            last if is_last else size
+            for is_last, (_, size, last) in zip(lasts, self.dimensions, strict=True)
+        )
+        ends_k, (_, work) = lasts[2], self.works[code >> 3]
+        outputs = g * m * n * ends_k
+        left = gemm.input_bytes(g, m, k) * loads_left
+        return (
+            gemm.weight_bytes(g, k + gemm.bias * opens_k, n) * loads_right,
+            left + gemm.extra_bytes(outputs),
+            (left > 0) + len(gemm.extra) * ends_k,
+            work.cycles,
+            work.latency,
+            outputs,
+            gemm.leaving_bytes(outputs) * gemm.stores,
+            ends_k,
+        )
+
+    def totals(self) -> dict[str, Any]:
+        """All but the cycles of the vector unit."""
+        gemm, shape = self.gemm, self.gemm.shape
+        reads = {
+            name: sum(number * getattr(work, name) for number, work in self.works.values())
+            for name in ("input_reads", "weight_reads", "sum_reads", "sum_writes")
+        }
+        whole = shape.groups * shape.repeats * shape.m * shape.n  # sums that leave
+        k_tiles = self.dimensions[2][0]
+        return {
+            "macs": whole * shape.k,
+            "input_reads": reads["input_reads"] + gemm.epilogue_operands * whole,
+            "weight_reads": reads["weight_reads"],
+            "sum_reads": reads["sum_reads"] + whole * (k_tiles - 1) + whole,
+            "sum_writes": reads["sum_writes"],
+            "outputs": whole * gemm.leaving.numerator // gemm.leaving.denominator,
+            **_moved(gemm, self.dimensions, self.input_stays, self.weight_stays),
+        }
 
 
 def product_tiles(gemm: Gemm, designs: Designs, rate: Fraction, mapping: Candidates) -> Tiled:
     """Products under a mapping each; the sizes in `gemm` are columns."""
-    shape, buffers, array = gemm.shape, designs.buffers, designs.array
-    groups, m, k, n, order = mapping
-    repeats = shape.repeats
-    of_groups, of_m, of_k, of_n = (
-        (-(-size // tile), tile, size - (-(-size // tile) - 1) * tile)
-        for size, tile in ((shape.groups, groups), (shape.m, m), (shape.k, k), (shape.n, n))
+    shape, buffers = gemm.shape, designs.buffers
+    sizes = (shape.groups, shape.repeats, shape.m, shape.k, shape.n)
+    once, cap = (gemm.once_bytes, gemm.once_trained_bytes), buffers.im2col_bytes_per_cycle
+    first, own = alike([*designs.of("array"), cap, *sizes, *once, *mapping], len(mapping.m))
+    # Rows differ in more than these, but few of these are many rows'.
+    plans = _Products(rows_of(gemm, first), designs.at(first), rate, mapping.at(first))
+    nest = plans.nest
+    right, left, loads, work, latency, outputs, stored, closes = (
+        table[:, own] for table in plans.tables()
     )
-    (rounds, *_), (m_tiles, *_), (k_tiles, *_), (n_tiles, *_) = of_groups, of_m, of_k, of_n
-    m_steps = m_tiles * repeats
-    rows_first = order == 0  # mn
-    loops = _loops(gemm, mapping)
-    _, outer, inner, _ = loops
-    nest = _Nest(loops, _PRODUCT_LIMITS)
+    weights, inputs = designs.transfer_cycles(right, 1), designs.transfer_cycles(left, loads)
+    weights[-1] += designs.transfer_cycles(gemm.once_trained_bytes, 1)
+    inputs[-1] += designs.transfer_cycles(gemm.once_bytes, 1)
 
-    whole_k = k_tiles == 1
-    input_stays = whole_k & (rows_first | (m_steps == 1))
-    weight_stays = whole_k & (~rows_first | (n_tiles == 1))
-    of_round, of_outer, of_inner, of_tile = nest.spans
-    # In how many steps an operand's tile passes.
-    input_span = np.where(input_stays, np.where(rows_first, of_outer, of_round), of_tile)
-    weight_span = np.where(weight_stays, np.where(rows_first, of_round, of_outer), of_tile)
-    # A step's place in each dimension, counted over all that there are.
-    places = [
-        nest.index[loop] + (count - run) * (nest.index[loop] >= run - 2)
-        for loop, count, run in ((1, outer, nest.runs[1]), (2, inner, nest.runs[2]))
-    ]
-    at_m, at_n = np.where(rows_first, places, places[::-1])
-    ends_g, ends_k = nest.last[0], nest.last[3]
-    ends_m, ends_n = at_m % m_tiles == m_tiles - 1, at_n == n_tiles - 1
-    opens_k = nest.index[3] == 0
-    loads_left, loads_right = (at_n == 0) | ~input_stays, (at_m == 0) | ~weight_stays
-    codes = _code(ends_g, ends_m, ends_k, ends_n, opens_k, loads_left, loads_right)
-    dimensions = of_groups, of_m, of_k, of_n
-    demand = gemm.read_demand(designs, rate)  # type: ignore[arg-type]
-    tables: dict[str, dict[int, Any]] = {name: {} for name in _COLUMNS}
-    for code in np.flatnonzero(np.bincount(codes[nest.valid], minlength=128)).tolist():
-        of_kind = _product_tile(gemm, designs, rate, demand, dimensions, code)
-        for name, column in zip(_COLUMNS, of_kind, strict=True):
-            tables[name][code] = column
-    columns = _picked(tables, codes)
-    valid = nest.valid
-    for name in ("weights", "inputs", "work", "latency", "store"):
-        columns[name] *= valid
-    once, trained = gemm.once_bytes, gemm.once_trained_bytes
-    columns["inputs"][0] += designs.transfer_cycles(once, 1)
-    columns["weights"][0] += designs.transfer_cycles(trained, 1)
-
-    input_reads = weight_reads = sum_reads = sum_writes = vector = 0
-    for number, (g_, m_, k_, n_), _ in tile_kinds(*dimensions):
-        work = array_work(array, g_, m_, k_, n_, bits=gemm.bits, rate=rate, demand=demand)
-        number = number * repeats
-        input_reads = input_reads + number * work.input_reads
-        weight_reads = weight_reads + number * work.weight_reads
-        sum_reads = sum_reads + number * work.sum_reads
-        sum_writes = sum_writes + number * work.sum_writes
-    whole = shape.groups * repeats * shape.m * shape.n  # sums that leave
-    for number, (g_, m_, n_), _ in tile_kinds(of_groups, of_m, of_n):
-        vector = vector + number * repeats * designs.lane_cycles(g_ * m_ * n_, gemm.vector_cost)
-
+    groups, m, k, n, _ = mapping
     largest = groups * m * n
-    streams = (gemm.loads_input & (input_span == of_tile)) | (
-        gemm.loads_weight & (weight_span == of_tile)
+    runs_k, tile = nest.runs[3], nest.spans[3]
+    streams = (gemm.loads_input & (plans.input_span == tile)) | (
+        gemm.loads_weight & (plans.weight_span == tile)
     )
-    moves = bool(gemm.stores or gemm.extra)
-    valid = nest.valid
+    moves = streams | bool(gemm.stores or gemm.extra)
     steps = Steps(
-        **columns,
-        closes=ends_k & valid,
+        kinds=plans.kinds.of_steps,
+        nest=own,
+        weights=weights,
+        inputs=inputs,
+        work=work,
+        latency=latency,
+        vector=designs.lane_cycles(outputs, gemm.vector_cost),
+        closes=closes,
+        store=designs.transfer_cycles(stored, 1),
         weight_room=nest.room(
-            weight_span, _depth(buffers.weight_bytes, gemm.weight_bytes(groups, k + gemm.bias, n))
+            own,
+            plans.weight_span,
+            _depth(buffers.weight_bytes, gemm.weight_bytes(groups, k + gemm.bias, n)),
         ),
         input_room=nest.room(
-            input_span,
+            own,
+            plans.input_span,
             _depth(gemm.input_room, gemm.input_bytes(groups, m, k) + gemm.extra_bytes(largest)),
         ),
-        sum_room=nest.room(nest.runs[3], _depth(buffers.accumulator_bytes, 4 * largest)),
+        sum_room=nest.room(own, runs_k, _depth(buffers.accumulator_bytes, 4 * largest)),
         output_room=nest.room(
-            nest.runs[3], _depth(buffers.output_bytes, gemm.leaving_bytes(largest))
+            own, runs_k, _depth(buffers.output_bytes, gemm.leaving_bytes(largest))
         )
         if gemm.stores
         else None,
         by_vector=bool(gemm.extra) and not gemm.loads_input,
         jumps=tuple(
-            nest.jumps((True, streams | moves | (of_inner == 1), streams | moves, True), summed=3)
+            nest.jumps(own, (True, (moves | (nest.spans[2] == 1))[own], moves[own], True), summed=3)
         ),
     )
-    totals = {
-        "macs": shape.groups * repeats * shape.m * shape.k * shape.n,
-        "vector_cycles": vector,
-        "input_reads": input_reads + gemm.epilogue_operands * whole,
-        "weight_reads": weight_reads,
-        "sum_reads": sum_reads + whole * (k_tiles - 1) + whole,
-        "sum_writes": sum_writes,
-        "outputs": whole * gemm.leaving.numerator // gemm.leaving.denominator,
-        **_moved(gemm, of_groups, of_m, of_k, of_n, repeats, input_stays, weight_stays),
-    }
-    return Tiled(steps, rounds * m_steps * n_tiles * k_tiles, totals)
+    vector: Any = 0
+    of_groups, of_m, _, of_n = plans.dimensions
+    for number, (g_, m_, n_), _ in tile_kinds(of_groups, of_m, of_n):
+        tiles, elements = _some(number * plans.gemm.shape.repeats, own), (g_ * m_ * n_)[own]
+        vector = vector + tiles * designs.lane_cycles(elements, gemm.vector_cost)
+    totals = {name: _some(total, own) for name, total in plans.totals().items()}
+    return Tiled(steps, plans.count[own], {**totals, "vector_cycles": vector})
 
 
-def _moved(
-    gemm: Gemm,
-    of_groups: Any,
-    of_m: Any,
-    of_k: Any,
-    of_n: Any,
-    repeats: Any,
-    input_stays: Any,
-    weight_stays: Any,
-) -> dict[str, Any]:
+def _moved(gemm: Gemm, dimensions: Any, input_stays: Any, weight_stays: Any) -> dict[str, Any]:
     """Bytes to and from DRAM."""
+    repeats, (of_groups, of_m, of_k, of_n) = gemm.shape.repeats, dimensions
     inputs, weights = gemm.once_bytes, gemm.once_trained_bytes
     stored = 0
     for number, sizes, _ in tile_kinds(of_groups, of_m, of_k):
         again = repeats * np.where(input_stays, 1, of_n[0])
         inputs = inputs + number * again * gemm.input_bytes(*sizes)
-    for number, (g, k, n), code in tile_kinds(of_groups, of_k, of_n):
+    for number, (g, k, n), _ in tile_kinds(of_groups, of_k, of_n):
         again = np.where(weight_stays, 1, of_m[0] * repeats)
         weights = weights + number * again * gemm.weight_bytes(g, k, n)
     if gemm.bias:
@@ -369,225 +460,254 @@ def _moved(
     return {"input_bytes": inputs, "weight_bytes": weights, "store_bytes": stored}
 
 
-def attention_tiles(heads: Heads, designs: Designs, rate: Fraction, blocks: Blocks) -> Tiled:
-    """Attention in blocks; the sizes in `heads` are columns.
+class _Attentions:
+    """The blocks of attentions, whatever the memory and the vector unit.
 
     Steps come in pairs: the scores of a block, then the sums of the block before it.
     """
-    buffers, array = designs.buffers, designs.array
-    together = blocks.heads
-    of_heads, of_rows, of_keys = (
-        (-(-size // tile), tile, size - (-(-size // tile) - 1) * tile)
-        for size, tile in (
-            (heads.copies, together), (heads.queries, blocks.queries), (heads.keys, blocks.keys)
-        )
-    )  # fmt: skip
-    nest = _Nest((of_heads[0], of_rows[0], of_keys[0]), _ATTENTION_LIMITS)
-    online = of_keys[0] > 1
-    widths = heads.head_dim, heads.value_dim
-    whole_head = sum(heads.loaded_bytes(together * heads.keys))
-    keeps = 2 * whole_head <= buffers.weight_bytes
 
-    def per_block(side: int) -> dict[str, Any]:
-        """Each block's tile: cycles, latency, vector cycles, bytes loaded and stored."""
-        of_head, of_row, of_block = nest.spans
-        opens_head, opens_keys = nest.step % of_head == 0, nest.index[2] == 0
-        ends_keys = nest.last[2]
-        codes = _code(*nest.last)
-        tables: dict[str, dict[int, Any]] = {"work": {}, "latency": {}}
-        for _, (h, q, keys), code in tile_kinds(of_heads, of_rows, of_keys):
-            shape = (h, q, widths[0], keys) if side == 0 else (h, q, keys, widths[1])
-            work = array_work(array, *shape, bits=heads.bits, rate=rate)
-            tables["work"][code], tables["latency"][code] = work.cycles, work.latency
-        h, q, keys = (
-            np.where(last, ragged, size)
-            for last, (_, size, ragged) in zip(nest.last, (of_heads, of_rows, of_keys), strict=True)
+    def __init__(
+        self, heads: Heads, designs: Designs, rate: Fraction, blocks: Blocks, keeps: Any
+    ) -> None:
+        self.heads, self.keeps = heads, keeps
+        self.dimensions = tuple(
+            parts(size, tile)
+            for size, tile in (
+                (heads.copies, blocks.heads), (heads.queries, blocks.queries),
+                (heads.keys, blocks.keys),
+            )
+        )  # fmt: skip
+        nest = self.nest = _Nest([count for count, *_ in self.dimensions], _ATTENTION_LIMITS)
+        self.count = self.dimensions[0][0] * self.dimensions[1][0] * self.dimensions[2][0]
+        self._online = self.dimensions[2][0] > 1
+        opens = nest.step % nest.spans[0] == 0, nest.index[2] == 0
+        scores = _code(*nest.last, *opens)
+        self.kinds = _Kinds(
+            self.paired(scores, scores + _SUMS), self.paired(nest.valid, nest.valid)
         )
+        self.works = {}
+        for number, (h, q, keys), code in tile_kinds(*self.dimensions):
+            self.works[code] = (
+                number,
+                *(
+                    array_work(designs.array, h, q, *shape, bits=heads.bits, rate=rate)
+                    for shape in ((heads.head_dim, keys), (keys, heads.value_dim))
+                ),
+            )
+
+    def paired(self, scores: Any, sums: Any) -> Any:
+        """Steps in order: the scores of block b, the sums of block b - 1."""
+        count, nests = self.nest.valid.shape
+        both = np.zeros((count + 1, 2, nests), dtype=np.asarray(scores).dtype)
+        both[:-1, 0], both[1:, 1] = scores, sums
+        return both.reshape(2 * count + 2, nests)
+
+    def tables(self) -> list[Any]:
+        """What `_tile` says of each kind of steps, `(kinds, attentions)` each."""
+        return self.kinds.tables([self._tile(code) for code in self.kinds.known])
+
+    def _tile(self, code: int) -> tuple[Any, ...]:
+        """A block's scores or sums; its code says where it stands in the nest.
+
+        Returns:
+            Bytes of keys or values, bytes of inputs and their loads, cycles and latency of the
+            array, scores, lane-cycles of sums, bytes stored, and True.
+        """
+        heads = self.heads
+        is_sums, *lasts, opens_head, opens_keys = _flags(code, 6)
+        h, q, keys = (
+            last if is_last else size
+            for is_last, (_, size, last) in zip(lasts, self.dimensions, strict=True)
+        )
+        ends, work = lasts[2], self.works[code >> 2 & 7][1 + is_sums]
         scores, results = h * q * keys, h * q * heads.value_dim
         loaded = np.where(
-            keeps,
-            heads.loaded_bytes(h * heads.keys)[side] * opens_head,
-            heads.loaded_bytes(h * keys)[side],
+            self.keeps,
+            heads.loaded_bytes(h * heads.keys)[is_sums] * opens_head,
+            heads.loaded_bytes(h * keys)[is_sums],
         )
-        found = _picked(tables, codes)
-        if side == 0:
-            query = heads.query_bytes(h * q) * opens_keys
-            mask = heads.mask_bytes(scores)
-            found["inputs"] = query + mask
-            found["input_loads"] = (query > 0) + (mask > 0) * 1
-            found["vector"] = designs.lane_cycles(scores, heads.softmax_cost)
-            found["store"] = 0 * scores
-        else:
-            leaving = results * ends_keys
-            cost = results * online * heads.merge_cost.numerator / heads.merge_cost.denominator
-            cost = cost + leaving * float(heads.vector_cost)
-            found["inputs"] = heads.extra_bytes(leaving) + 0 * scores
-            found["input_loads"] = len(heads.extra) * ends_keys
-            found["vector"] = np.ceil(cost / designs.vector.lanes - 1e-9)
-            found["store"] = heads.stored_bytes(leaving)
-        found["weights"] = loaded
+        if not is_sums:
+            query, mask = heads.query_bytes(h * q) * opens_keys, heads.mask_bytes(scores)
+            loads = (query > 0) + (mask > 0) * 1
+            return loaded, query + mask, loads, work.cycles, work.latency, scores, 0.0, 0, True
+        leaving = results * ends
+        inputs, cost = heads.extra_bytes(leaving), self.sums_cost(results, leaving)
+        stored, loads = heads.stored_bytes(leaving), len(heads.extra) * ends
+        return loaded, inputs, loads, work.cycles, work.latency, 0, cost, stored, True
+
+    def sums_cost(self, results: Any, leaving: Any) -> Any:
+        """Lane-cycles to merge results with those of the blocks before, and for what leaves."""
+        heads = self.heads
+        return results * self._online * float(heads.merge_cost) + leaving * float(heads.vector_cost)
+
+    def totals(self) -> dict[str, Any]:
+        """All but the cycles of the vector unit."""
+        heads = self.heads
+        pairs = heads.copies * heads.queries
+        results = pairs * heads.value_dim
+        totals: dict[str, Any] = dict.fromkeys(
+            ("input_reads", "weight_reads", "sum_reads", "sum_writes", "input_bytes",
+             "store_bytes", "weight_bytes"), 0
+        )  # fmt: skip
+        for (number, (h, q, keys), code), (_, qk, av) in zip(
+            tile_kinds(*self.dimensions), self.works.values(), strict=True
+        ):
+            ends = bool(code & 1)
+            scores, made = h * q * keys, h * q * heads.value_dim
+            merged, leaving = made * self._online, made * ends
+            for name, each in (
+                ("input_reads", qk.input_reads + scores * heads.loads_mask
+                 + heads.epilogue_operands * leaving),
+                ("weight_reads", qk.weight_reads + av.weight_reads),
+                ("sum_reads",
+                 qk.sum_reads + scores + av.sum_reads + av.input_reads + made + merged),
+                ("sum_writes", qk.sum_writes + scores + av.sum_writes + merged * (not ends)),
+                ("input_bytes", heads.mask_bytes(scores) + heads.extra_bytes(leaving)
+                 + heads.query_bytes(h * q) * ends),
+                ("store_bytes", heads.stored_bytes(leaving)),
+                ("weight_bytes", sum(heads.loaded_bytes(h * keys))),
+            ):  # fmt: skip
+                totals[name] = totals[name] + number * each
+        # The first block of a row has no running result to read.
+        totals["sum_reads"] = totals["sum_reads"] - results * self._online
+        totals["input_bytes"] = totals["input_bytes"] + heads.once_bytes
+        whole = sum(
+            number * sum(heads.loaded_bytes(h * heads.keys))
+            for number, (h,), _ in tile_kinds(self.dimensions[0])
+        )
         return {
-            "work": found["work"],
-            "latency": found["latency"],
-            "vector": found["vector"],
-            "weights": designs.transfer_cycles(loaded, 1),
-            "inputs": designs.transfer_cycles(found["inputs"], found["input_loads"]),
-            "store": designs.transfer_cycles(found["store"], 1),
+            **totals,
+            "macs": pairs * heads.keys * (heads.head_dim + heads.value_dim),
+            "outputs": results,
+            "weight_bytes": np.where(self.keeps, whole, totals["weight_bytes"]),
         }
 
-    scores, sums = per_block(0), per_block(1)
-    count, rows = nest.valid.shape
 
-    def paired(ours: Any, theirs: Any) -> Any:
-        """Steps in order: the scores of block b, the sums of block b - 1."""
-        both = np.zeros((count + 1, 2, rows), dtype=np.asarray(ours).dtype)
-        both[:-1, 0] = np.where(nest.valid, ours, 0)
-        both[1:, 1] = np.where(nest.valid, theirs, 0)
-        return both.reshape(2 * count + 2, rows)
+_SUMS = 1 << 5  # of a code, beside its flags
 
-    block = nest.step + 0 * nest.steps
-    of_head = nest.spans[0]
+
+def attention_tiles(heads: Heads, designs: Designs, rate: Fraction, blocks: Blocks) -> Tiled:
+    """Attention in blocks; the sizes in `heads` are columns."""
+    buffers = designs.buffers
+    sizes = (heads.copies, heads.queries, heads.keys, heads.once_bytes)
+    whole_head = sum(heads.loaded_bytes(blocks.heads * heads.keys))
+    keeps = 2 * whole_head <= buffers.weight_bytes
+    first, own = alike([*designs.of("array"), *sizes, *blocks, keeps], len(blocks.queries))
+    plans = _Attentions(
+        heads_of(heads, first),
+        designs.at(first),
+        rate,
+        Blocks(*(column[first] for column in blocks)),
+        _some(keeps, first),
+    )
+    nest = plans.nest
+    weights, inputs, loads, work, latency, scores, cost, stored, closes = (
+        table[:, own] for table in plans.tables()
+    )
     depth = np.where(
         keeps,
         _depth(buffers.weight_bytes, whole_head),
-        _depth(buffers.weight_bytes, sum(heads.loaded_bytes(together * blocks.keys))),
+        _depth(buffers.weight_bytes, sum(heads.loaded_bytes(blocks.heads * blocks.keys))),
     )
-    # Keys and values are freed with the last sums that need them.
-    freed = nest.room(np.where(keeps, of_head, 1), depth)
-    sums_of = np.where(freed >= 0, 2 * freed + 3, NEVER)
-    query_room = nest.room(
-        nest.spans[1], _depth(heads.input_room, heads.query_bytes(together * blocks.queries))
+    of_head, of_row, _ = nest.spans
+    of_weights = nest.room(own, np.where(plans.keeps, of_head, 1), depth)
+    of_query = nest.room(
+        own, of_row, _depth(heads.input_room, heads.query_bytes(blocks.heads * blocks.queries))
     )
-    jumps = tuple(
-        Jump(
-            skipped=paired(jump.skipped, 0),
-            since=paired(2 * jump.since, 0),
-            iterations=jump.iterations,
-            with_bus=jump.with_bus,
-            with_vector=True,
-        )
-        for jump in nest.jumps(
-            (
-                True,
-                bool(heads.loads_input or heads.stores or heads.extra) | ~keeps,
-                heads.loads_mask | ~keeps,
-            )
-        )
-    )
+    begins, count = 2 * of_weights.begins, len(plans.kinds.of_steps)
+    sums_of = np.arange(count) - 3  # the scores of the same block
+    passing = bool(heads.loads_input or heads.stores or heads.extra)
+    with_bus = True, passing | ~keeps, heads.loads_mask | ~keeps
     steps = Steps(
-        weights=paired(scores["weights"], sums["weights"]),
-        inputs=paired(scores["inputs"], sums["inputs"]),
-        work=paired(scores["work"], sums["work"]),
-        latency=paired(scores["latency"], sums["latency"]),
-        vector=paired(scores["vector"], sums["vector"]),
-        closes=paired(nest.valid, nest.valid),
-        store=paired(scores["store"], sums["store"]),
-        weight_room=paired(sums_of + 1, sums_of + 1) - 1,
-        input_room=paired(np.where(query_room >= 0, 2 * query_room, NEVER) + 1, 0) - 1,
-        sum_room=paired(0, np.where(block >= 2, 2 * block - 1, NEVER) + 1) - 1,
-        after=paired(0, 2 * block + 1) - 1,
-        jumps=jumps,
+        kinds=plans.kinds.of_steps,
+        nest=own,
+        weights=designs.transfer_cycles(weights, 1),
+        inputs=designs.transfer_cycles(inputs, loads),
+        work=work,
+        latency=latency,
+        vector=designs.lane_cycles(scores, heads.softmax_cost) + _whole_cycles(cost, designs),
+        closes=closes,
+        store=designs.transfer_cycles(stored, 1),
+        # Keys and values are freed with the last sums that need them, queries with the scores.
+        weight_room=Room(plans.paired(begins, begins), 2 * of_weights.behind, later=2),
+        input_room=Room(plans.paired(2 * of_query.begins, 0), 2 * of_query.behind, later=-1),
+        after=np.where((sums_of >= 0) & (sums_of % 2 == 0), sums_of, NEVER),
+        jumps=tuple(
+            jump._replace(
+                skipped=plans.paired(jump.skipped, 0), since=plans.paired(2 * jump.since, 0)
+            )
+            for jump in nest.jumps(own, with_bus)
+        ),
     )
-    tiles = 2 * of_heads[0] * of_rows[0] * of_keys[0]
-    totals = _attention_totals(heads, designs, rate, of_heads, of_rows, of_keys, keeps)
-    return Tiled(steps, tiles, totals)
+    vector: Any = 0
+    for number, (h, q, keys), code in tile_kinds(*plans.dimensions):
+        results = h * q * heads.value_dim
+        cost = plans.sums_cost(results, results * (code & 1))[own]
+        cycles = designs.lane_cycles((h * q * keys)[own], heads.softmax_cost)
+        vector = vector + _some(number, own) * (cycles + _whole_cycles(cost, designs))
+    totals = {name: _some(total, own) for name, total in plans.totals().items()}
+    return Tiled(steps, 2 * plans.count[own], {**totals, "vector_cycles": vector})
 
 
-def _attention_totals(
-    heads: Heads,
-    designs: Designs,
-    rate: Fraction,
-    of_heads: Any,
-    of_rows: Any,
-    of_keys: Any,
-    keeps: Any,
-) -> dict[str, Any]:
-    array, online = designs.array, of_keys[0] > 1
-    macs = heads.copies * heads.queries * heads.keys * (heads.head_dim + heads.value_dim)
-    results = heads.copies * heads.queries * heads.value_dim
-    totals: dict[str, Any] = dict.fromkeys(
-        ("input_reads", "weight_reads", "sum_reads", "sum_writes", "vector_cycles", "input_bytes",
-         "store_bytes"), 0
-    )  # fmt: skip
-    streamed = 0
-    for number, (h, q, keys), code in tile_kinds(of_heads, of_rows, of_keys):
-        ends = bool(code & 1)
-        scores, made = h * q * keys, h * q * heads.value_dim
-        qk = array_work(array, h, q, heads.head_dim, keys, bits=heads.bits, rate=rate)
-        av = array_work(array, h, q, keys, heads.value_dim, bits=heads.bits, rate=rate)
-        merged = made * online
-        leaving = made * ends
-        cost = merged * float(heads.merge_cost) + leaving * float(heads.vector_cost)
-        sums_cycles = np.ceil(cost / designs.vector.lanes - 1e-9)
-        for name, each in (
-            ("input_reads", qk.input_reads + scores * heads.loads_mask
-             + heads.epilogue_operands * leaving),
-            ("weight_reads", qk.weight_reads + av.weight_reads),
-            ("sum_reads", qk.sum_reads + scores + av.sum_reads + av.input_reads + made + merged),
-            ("sum_writes", qk.sum_writes + scores + av.sum_writes + merged * (not ends)),
-            ("vector_cycles", designs.lane_cycles(scores, heads.softmax_cost) + sums_cycles),
-            ("input_bytes", heads.mask_bytes(scores) + heads.extra_bytes(leaving)
-             + heads.query_bytes(h * q) * ends),
-            ("store_bytes", heads.stored_bytes(leaving)),
-        ):  # fmt: skip
-            totals[name] = totals[name] + number * each
-        streamed = streamed + number * sum(heads.loaded_bytes(h * keys))
-    # The first block of a row has no running result to read.
-    totals["sum_reads"] = totals["sum_reads"] - results * online
-    whole = 0
-    for number, (h,), _ in tile_kinds(of_heads):
-        whole = whole + number * sum(heads.loaded_bytes(h * heads.keys))
-    return {
-        "macs": macs,
-        "outputs": results,
-        "weight_bytes": np.where(keeps, whole, streamed),
-        **totals,
-        "input_bytes": totals["input_bytes"] + heads.once_bytes,
-    }
+def _whole_cycles(cost: Any, designs: Designs) -> Any:
+    """Cycles of the vector unit for so many lane-cycles."""
+    return np.ceil(cost / designs.vector.lanes - 1e-9)
 
 
 def vector_tiles(rows: Rows, designs: Designs, pieces: Pieces) -> Tiled:
     """Work of the vector unit in pieces; the sizes in `rows` are columns."""
     units, size, passes = pieces
     count = -(-units // size)
-    nest = _Nest((passes, count), _VECTOR_LIMITS)
-    part = np.where(nest.last[1], units - (count - 1) * size, size)
-    ends = nest.last[0]
-    loads = -(-rows.input_bits * part // (8 * units))
-    results = -(-rows.output_bits * part // (8 * units)) * ends
-    trained = rows.parameter_bytes * (nest.step == 0)
+    last = units - (count - 1) * size
+    first, own = alike((passes, count), len(units))
+    nest = _Nest((passes[first], count[first]), _VECTOR_LIMITS)
+    kinds = _Kinds(_code(*nest.last), nest.valid)
     each = float(1) * rows.lane_cycles / (units * passes)
-    cycles = np.ceil(part * each / designs.vector.lanes - 1e-9)
-    valid = nest.valid
-    full = -(-rows.input_bits * size // (8 * units))
+
+    def loaded(part: Any) -> Any:
+        return -(-rows.input_bits * part // (8 * units))
+
+    def stored(part: Any) -> Any:
+        return -(-rows.output_bits * part // (8 * units))
+
+    def cycles(part: Any) -> Any:
+        return _whole_cycles(part * each, designs)
+
+    def tile(code: int) -> tuple[Any, ...]:
+        ends, is_last = _flags(code, 2)
+        part = last if is_last else size
+        return loaded(part), cycles(part), stored(part) * ends, True
+
+    inputs, vector, leaving, closes = kinds.tables([tile(code) for code in kinds.known], own)
+    nothing = np.zeros(vector.shape)
+    weights = nothing.copy()
+    weights[-1] = designs.transfer_cycles(rows.parameter_bytes, 1)
     steps = Steps(
-        weights=designs.transfer_cycles(trained, 1) * valid,
-        inputs=designs.transfer_cycles(loads, rows.operands) * valid,
-        work=np.zeros(valid.shape),
-        latency=np.zeros(valid.shape),
-        vector=cycles * valid,
-        closes=valid,
-        store=designs.transfer_cycles(results, 1) * valid,
-        input_room=nest.room(1, _depth(rows.input_room, full)),
-        output_room=nest.room(
-            1, _depth(designs.buffers.output_bytes, -(-rows.output_bits * size // (8 * units)))
-        ),
+        kinds=kinds.of_steps,
+        nest=own,
+        weights=weights,
+        inputs=designs.transfer_cycles(inputs, rows.operands),
+        work=nothing,
+        latency=nothing,
+        vector=vector,
+        closes=closes,
+        store=designs.transfer_cycles(leaving, 1),
+        input_room=nest.room(own, 1, _depth(rows.input_room, loaded(size))),
+        output_room=nest.room(own, 1, _depth(designs.buffers.output_bytes, stored(size))),
         by_vector=True,
-        jumps=tuple(nest.jumps((True, True))),
+        jumps=tuple(nest.jumps(own, (True, True))),
     )
-    whole, last = count - 1, units - (count - 1) * size
 
     def over(value: Any) -> Any:
         """The sum over pieces of what so many units come to."""
-        return whole * value(size) + value(last)
+        return (count - 1) * value(size) + value(last)
 
     totals = {
         "macs": 0,
-        "input_bytes": passes * over(lambda part: -(-rows.input_bits * part // (8 * units))),
+        "input_bytes": passes * over(loaded),
         "weight_bytes": rows.parameter_bytes,
-        "store_bytes": over(lambda part: -(-rows.output_bits * part // (8 * units))),
-        "vector_cycles": passes
-        * over(lambda part: np.ceil(part * each / designs.vector.lanes - 1e-9)),
+        "store_bytes": over(stored),
+        "vector_cycles": passes * over(cycles),
         "input_reads": passes * over(lambda part: -(-rows.reads * part // units)),
         "outputs": over(lambda part: -(-rows.outputs * part // units)),
         "weight_reads": 0,

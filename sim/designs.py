@@ -7,7 +7,7 @@ all designs of a `Designs`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from ..arch import Accelerator
 
-__all__ = ["Column", "Designs"]
+__all__ = ["Column", "Designs", "alike"]
 
 Column = NDArray[Any]
 """A number for each design, `(designs,)`."""
+
+Int = NDArray[np.int64]
 
 _WHOLE = 1e-6  # by how much a count of cycles may be off before it is rounded up
 
@@ -74,6 +76,10 @@ class Designs:
         """The designs that an index array or mask picks."""
         return Designs(self.machine, {name: column[which] for name, column in self.columns.items()})
 
+    def of(self, part: str) -> list[Column]:
+        """The columns of a part of the machine, as `array`."""
+        return [column for name, column in self.columns.items() if name.startswith(f"{part}.")]
+
     @property
     def cycles_per_byte(self) -> Any:
         """Cycles for which a byte holds the DRAM bus."""
@@ -97,3 +103,25 @@ class Designs:
     def lane_cycles(self, elements: Any, cost: Any) -> Any:
         """Cycles of the vector unit for elements at so many lane-cycles each."""
         return -(-elements * cost.numerator // (cost.denominator * self.vector.lanes))
+
+
+def alike(columns: Sequence[Any], count: int) -> tuple[Int, Int]:
+    """Rows that agree in all columns: one of each kind, and the kind of each row.
+
+    Args:
+        columns: Numbers, which all rows agree in, and columns `(count,)`.
+        count: How many rows there are.
+    """
+    key, size = np.zeros(count, dtype=np.int64), 1
+    for column in columns:
+        if np.ndim(column) == 0:
+            continue
+        whole = np.issubdtype(column.dtype, np.integer)
+        code = column - column.min() if whole else np.unique(column, return_inverse=True)[1]
+        span = int(code.max()) + 1
+        if size * span >= 1 << 62:
+            key = np.unique(key, return_inverse=True)[1]
+            size = int(key.max()) + 1
+        key, size = key * span + code, size * span
+    _, first, kind = np.unique(key, return_index=True, return_inverse=True)
+    return first, kind.reshape(-1)

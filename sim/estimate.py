@@ -230,16 +230,16 @@ def _run(placed: Placed, index: int, designs: Designs, rate: Fraction, before: _
         mapping, steps = _mapped(group, rate)
         lost = np.flatnonzero(steps == 0)
         ran.infeasible[group.rows[lost]] = _lacking(group.part(lost)) if len(lost) else ""
-        for which in _chunks(steps):
+        for which in _chunks(steps, mapping):
             part = group.part(which)
             own = type(mapping)(*(column[which] for column in mapping))
             _run_part(part, _tiled(part, own, rate), before, ran)
     return ran
 
 
-def _chunks(steps: Int) -> Iterator[Int]:
-    """Rows with about as many steps, as many together as stay in the caches."""
-    order = np.argsort(steps, kind="stable")
+def _chunks(steps: Int, mapping: tuple[Int, ...]) -> Iterator[Int]:
+    """Rows with about as many steps, those alike side by side, as many as stay in the caches."""
+    order = np.lexsort((*mapping, steps))
     order = order[steps[order] > 0]
     while len(order):
         most = int(np.searchsorted(steps[order] * np.arange(1, len(order) + 1), _CELLS)) or 1
