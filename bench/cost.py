@@ -10,10 +10,13 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 import tilewise
@@ -21,11 +24,13 @@ from tilewise.sim.cost import CostModel
 from tilewise.sim.evaluate import evaluate
 from tilewise.sim.study import Study
 
+Fidelity = Literal["cost", "engine"]
+
 SPACE = Path(__file__).parents[1] / "examples" / "edge_space.yaml"
 POINTS = 500
 
 
-def _by(fidelity: str, numbers: range) -> pd.DataFrame:
+def _by(fidelity: Fidelity, numbers: range) -> pd.DataFrame:
     study = Study.read(SPACE)
     study = replace(study, space=replace(study.space, fidelity=fidelity))
     return evaluate(study, study.points(numbers)).set_axis(pd.Index(numbers))
@@ -35,7 +40,7 @@ def agreement(count: int = POINTS) -> list[str]:
     """The model beside the engine on points of `examples/edge_space.yaml`."""
     chunks = [range(start, min(start + 25, count)) for start in range(0, count, 25)]
     with ProcessPoolExecutor() as pool:
-        engine = pd.concat(pool.map(_by, ["engine"] * len(chunks), chunks))
+        engine = pd.concat(pool.map(partial(_by, "engine"), chunks))
     model = _by("cost", range(count))
     points = Study.read(SPACE).points(range(count))
     both = points.assign(
@@ -75,7 +80,7 @@ def hardware_rate(count: int = 20_000, goal: float = 10_000) -> str:
 
 
 def _machines(rng: np.random.Generator, count: int) -> pd.DataFrame:
-    def kib(low: int, high: int) -> np.ndarray:
+    def kib(low: int, high: int) -> NDArray[np.int64]:
         return 1024 * 2 ** rng.integers(low, high, count)
 
     return pd.DataFrame(

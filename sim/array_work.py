@@ -181,10 +181,13 @@ def array_work(
         )
         if isinstance(copies, int):
             return summing if copies == 1 else several
-        pairs = {
+        pairs: dict[str, Any] = {
             f.name: (getattr(summing, f.name), getattr(several, f.name)) for f in fields(ArrayWork)
         }
-        return ArrayWork(**{name: np.where(copies == 1, *pair) for name, pair in pairs.items()})
+        chosen: dict[str, Any] = {
+            name: np.where(copies == 1, *pair) for name, pair in pairs.items()
+        }
+        return ArrayWork(**chosen)
     along_rows, along_cols, stream = axes(array.dataflow, m, k, n)
     words = stream_cycles(stream, rate)
     slowed = stream_cycles(stream, rate, demand)

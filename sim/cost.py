@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch import Accelerator, SystolicArray
+from ..arch import Accelerator, Gpu, SystolicArray
 from ..workloads.graph import Workload
 from ..workloads.quantization import BitRules, bit_rules, quantized
 from .designs import Designs
@@ -85,8 +85,8 @@ class CostModel:
         TypeError: It is no accelerator.
     """
 
-    def __init__(self, machine: Accelerator) -> None:
-        if not isinstance(machine, Accelerator):  # pyright: ignore[reportUnnecessaryIsInstance]
+    def __init__(self, machine: Accelerator | Gpu) -> None:
+        if not isinstance(machine, Accelerator):
             raise TypeError(
                 f"CostModel wants an accelerator, got {machine!r}; GPUs are priced in closed form "
                 "by simulate"
@@ -281,5 +281,5 @@ def _tuple(key: Any) -> tuple[Any, ...]:
 
 def _plain(value: Any) -> Any:
     """A number or word of Python; None for what is missing."""
-    plain: Any = value.item() if isinstance(value, np.generic) else value
+    plain: Any = getattr(value, "item", lambda: value)()
     return None if plain != plain else plain

@@ -5,6 +5,10 @@ columns.  What depends on a size or a buffer in yes or no, such as whether an op
 tells the groups (`Group`) apart; inside a group it is the same for every row.
 """
 
+# Columns are numbers or arrays of them, which only `Any` says.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -124,12 +128,10 @@ class Group:
         """Some of its rows, by an index array, a mask or a slice."""
         rows, designs = self.rows[which], self.designs.at(which)
         here = np.arange(len(self.rows))[which]
-        lowering = replace(
-            self.lowering,
-            kernel=_rows_of(self.lowering.kernel, here, len(self.rows)),
-            machine=designs,
-            room=self.lowering.room[which],
-        )
+        room: Any = self.lowering.room
+        changes: dict[str, Any] = {"machine": designs, "room": room[which]}
+        kernel = _rows_of(self.lowering.kernel, here, len(self.rows))
+        lowering = replace(self.lowering, kernel=kernel, **changes)
         return Group(rows, designs, lowering)
 
 

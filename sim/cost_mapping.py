@@ -6,6 +6,10 @@ rest (`tiling.predict`).  Few are priced: not those that need more and take long
 every design, nor those that a bound shows to be slower than one that has been priced.
 """
 
+# Columns are numbers or arrays of them, which only `Any` says.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -264,7 +268,7 @@ class _Choice:
         ends = np.append(begins[1:], len(kind))
         floors = []
         for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
-            table, own = self._tables[kind[begin]], rows[begin:end]
+            table, own = self._tables[int(kind[begin])], rows[begin:end]
             floor = _floor(table.least, self._pace.at(own))
             fits = _fitting(table.needs, [has[own] for has in self._room])
             floors.append(np.where(fits, floor, np.inf))

@@ -5,6 +5,10 @@ give it.  A nest of loops has few tiles that differ: in each loop the last itera
 and those in its middle are alike.
 """
 
+# Columns are numbers or arrays of them, which only `Any` says.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence

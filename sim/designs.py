@@ -36,10 +36,12 @@ class _Part:
         column = self._columns.get(name)
         if column is not None:
             return column
-        derived = getattr(type(self._prototype), name, None)
+        prototype: Any = self._prototype
+        kind: Any = prototype.__class__
+        derived = getattr(kind, name, None)
         if isinstance(derived, property) and derived.fget is not None:
             return derived.fget(self)
-        return getattr(self._prototype, name)
+        return getattr(prototype, name)
 
 
 class Designs:

@@ -166,14 +166,14 @@ def estimated(
     chain: Counter[object] = Counter()
     example: dict[object, Kernel] = {}
     for index, kernel in enumerate(kernels):
-        key = placed.signature(index), state.signature
+        key: object = (placed.signature(index), state.signature)
         if key not in seen:
             seen[key] = _run_alike(placed, index, designs, design, state)
             example[key] = kernel
         chain[key] += 1
         state = seen[key].state
-    for key, times in chain.items():
-        ran, kernel = seen[key], example[key]
+    for case, times in chain.items():
+        ran, kernel = seen[case], example[case]
         sums = SimpleNamespace(**ran.sums)
         formats = formats_of(kernel.lead, kernel.tail)
         joules = energy_of(sums, formats, designs, ran.cycles)  # type: ignore[arg-type]
@@ -186,8 +186,10 @@ def estimated(
     lost = infeasible != ""
     array = designs.array
     pes = np.asarray(array.pes, dtype=float)
-    columns = (cycles, energy, dram, macs, busy / np.maximum(pes * cycles, 1))
-    return Columns(*(np.where(lost, np.nan, column) for column in columns), infeasible)
+    used = busy / np.maximum(pes * cycles, 1)
+    for column in (cycles, energy, dram, macs, used):
+        column[lost] = np.nan
+    return Columns(cycles, energy, dram, macs, used, infeasible)
 
 
 def _rate(machine: Accelerator, kernel: Any) -> Fraction:
@@ -282,7 +284,10 @@ def _mapped(group: Group, rate: Fraction) -> tuple[Candidates | Blocks | Pieces,
             mapping = choose_tiles(product, designs, rate, count)
             fits = mapping.m > 0
             steps = product_steps(
-                product, Candidates(*(np.maximum(c, 1) for c in mapping[:4]), mapping.order)
+                product,
+                mapping._replace(
+                    **{a: np.maximum(getattr(mapping, a), 1) for a in ("groups", "m", "k", "n")}
+                ),
             )
         case Attention() as lead:
             heads = lowering.heads(lead)

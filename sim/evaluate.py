@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..arch import Accelerator, FormatError
+from ..arch import FormatError
 from ..workloads import BitRules, Workload, quantized
 from ..workloads.unpruned import patches_of
 from .cost import CostModel
@@ -88,7 +88,7 @@ def _by_engine(study: Study, points: pd.DataFrame) -> list[_Row]:
 
 
 def _by_cost(study: Study, points: pd.DataFrame) -> list[_Row]:
-    model = CostModel(cast("Accelerator", study.machine))
+    model = CostModel(study.machine)
     found: dict[int, _Row] = {}
     for name, group in points.groupby("workload", sort=False):
         places = np.flatnonzero(points["workload"] == name)

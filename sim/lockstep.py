@@ -7,6 +7,10 @@ iterations in its middle are alike, so only the first and last of them are run, 
 over the others by the pace of those before (`Jump`).
 """
 
+# Columns are numbers or arrays of them, which only `Any` says.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -172,6 +176,7 @@ class _Lockstep:
         lasts = self._count - 1 - (kinds[::-1] > 0).argmax(axis=0).take(self._steps.nest)
         over = set(lasts.tolist())
         stores: list[Float] = []
+        array_and_vector: list[Float] = []
         for step in range(self._count + _AHEAD):
             if step < self._count:
                 which = kinds[step].take(self._steps.nest) * self._rows + self._rank
