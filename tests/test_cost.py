@@ -151,7 +151,7 @@ def test_a_row_is_a_prediction() -> None:
     frame = _frame()[:6]
     whole = CostModel(EDGE).batch(frame, PRUNED)
     for number in range(len(frame)):
-        point: dict[str, Any] = {str(k): v for k, v in frame.iloc[number].items()}
+        point = {str(name): frame[name].tolist()[number] for name in frame.columns}
         row = whole.iloc[number]
         bind = {k.removeprefix(BIND): v for k, v in point.items() if k.startswith(BIND)}
         changes = {k: v for k, v in point.items() if not k.startswith(BIND) and k != "format"}
