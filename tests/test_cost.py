@@ -101,7 +101,7 @@ def test_where_the_tilings_are_the_same_so_are_bytes_and_energy() -> None:
 
 @pytest.fixture(scope="module")
 def points() -> pd.DataFrame:
-    return Study.read(SPACE).points(range(40))
+    return Study.read(SPACE).points(range(24))
 
 
 def test_it_agrees_with_the_engine_on_points_of_a_space(points: pd.DataFrame) -> None:
@@ -121,7 +121,7 @@ def test_it_agrees_with_the_engine_on_points_of_a_space(points: pd.DataFrame) ->
 
 def _frame() -> pd.DataFrame:
     rng = np.random.default_rng(7)
-    rows = 24
+    rows = 10
     kept = -np.sort(-rng.integers(20, 196, (rows, 3)), axis=1)
     return pd.DataFrame(
         {
@@ -234,7 +234,7 @@ def test_it_can_be_sent_to_another_process() -> None:
     assert model.predict(DEIT) is first  # from memory
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(1, 196), st.sampled_from([1, 2, 5]))
 def test_tokens_cost_what_the_engine_says(kept: int, batch: int) -> None:
     bind = {"kept_1": 196, "kept_2": kept, "kept_3": kept}
