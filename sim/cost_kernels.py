@@ -30,7 +30,7 @@ from .lowering import Lowering
 from .residency import Residency, places
 from .rows import by_width
 
-__all__ = ["Group", "Placed", "groups", "kernels_of", "numbered"]
+__all__ = ["Group", "Placed", "groups", "kernels_of"]
 
 
 def kernels_of(workload: Workload, binding: Mapping[str, Any], format: str) -> tuple[Kernel, ...]:
@@ -243,24 +243,3 @@ def _columns(value: Any, count: int) -> Iterator[NDArray[Any]]:
     elif isinstance(value, Operand | Operator):
         for field in fields(value):
             yield from _columns(getattr(value, field.name), count)
-
-
-def numbered(
-    columns: Sequence[NDArray[Any]], count: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows told apart by what they have in some columns.
-
-    Returns:
-        A number for each row, the same for rows that agree in all columns, `(count,)`; and for each
-        number the first row that has it.
-    """
-    codes = np.zeros(count, dtype=np.int64)
-    first = codes[:1]
-    for column in columns:
-        values, place = np.unique(column, return_inverse=True)
-        if len(values) > 1:
-            _, first, codes = np.unique(
-                codes * len(values) + place.reshape(-1), return_index=True, return_inverse=True
-            )
-            codes = codes.reshape(-1)
-    return codes, first

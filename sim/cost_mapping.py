@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from .array_work import array_work, drain_cycles, side_by_side, whole_units
 from .attention_mapping import Heads
 from .cost_tiles import Blocks, Pieces, heads_of, parts, rows_of, tile_kinds
-from .designs import Designs, alike
+from .designs import Designs, alike, some
 from .gemm import Gemm
 from .tiling import SLACK, Candidates, Counted, count, ladder, needs, predict, tilings
 from .vector_work import Rows
@@ -136,7 +136,7 @@ class _Pace(NamedTuple):
 
     def at(self, rows: Any) -> _Pace:
         """Of some rows."""
-        return _Pace(*(_some(value, rows) for value in self))
+        return _Pace(*(some(value, rows) for value in self))
 
 
 def _fitting(need: Int, room: Sequence[Any]) -> Any:
@@ -186,14 +186,6 @@ def _array(prototype: Any, changes: tuple[tuple[str, int], ...]) -> Any:
     return prototype.replace(**dict(changes)) if changes else prototype
 
 
-def _some(value: Any, which: Any) -> Any:
-    return value if np.ndim(value) == 0 else value[which]
-
-
-def _column_at(value: Any, row: int) -> Any:
-    return value if np.ndim(value) == 0 else value[row].item()
-
-
 def choose_tiles(gemm: Gemm, designs: Designs, rate: Fraction, count: int) -> Candidates:
     """The tiling of each row's product, `(rows,)` each; 0 rows of m where nothing fits."""
     chosen = _choose_tiles(gemm, designs, rate, count, whole_folds=True)
@@ -216,7 +208,7 @@ def _choose_tiles(
     kinds, kind = alike([*sizes, *designs.of("array"), *([] if cap is None else [cap])], count)
     tables = []
     for row in kinds.tolist():
-        at = _column_at(cap, row)
+        at = some(cap, row)
         tables.append(_table(rows_of(gemm, row), _array_at(designs, row), at, rate, whole_folds))
     room = (
         gemm.input_room // 2, buffers.weight_tile_bytes, buffers.accumulator_tile_words,
@@ -389,9 +381,9 @@ def choose_blocks(heads: Heads, designs: Designs, rate: Fraction, count: int) ->
     for row, rows in zip(kinds.tolist(), np.split(order, _begins(kind[order])[1:]), strict=True):
         table = _block_table(heads_of(heads, row), _array_at(designs, row), rate)
         for start in range(0, len(rows), _ROWS):
-            some = rows[start : start + _ROWS]
-            fitting, block = _best_blocks(table, *(column[some] for column in columns))
-            chosen[:, some[fitting]] = table.tilings[:, block]
+            here = rows[start : start + _ROWS]
+            fitting, block = _best_blocks(table, *(column[here] for column in columns))
+            chosen[:, here[fitting]] = table.tilings[:, block]
     return Blocks(*chosen)
 
 

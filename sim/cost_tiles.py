@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from .array_work import array_work
 from .attention_mapping import Heads
-from .designs import Designs, alike
+from .designs import Designs, alike, some
 from .gemm import Gemm
 from .lockstep import NEVER, Jump, Room, Steps
 from .tiling import Candidates
@@ -244,35 +244,28 @@ def _flags(code: int, count: int) -> list[bool]:
     return [bool(code >> bit & 1) for bit in reversed(range(count))]
 
 
-def _some(value: Any, which: Any) -> Any:
-    """Of a column some rows, of one row a plain number."""
-    if np.ndim(value) == 0:
-        return value
-    return value[which].item() if isinstance(which, int) else value[which]
-
-
 def rows_of(gemm: Gemm, which: Any) -> Gemm:
     """Some rows of a product's columns; of one row as plain numbers, and no room."""
     sizes = {
-        name: _some(getattr(gemm.shape, name), which)
+        name: some(getattr(gemm.shape, name), which)
         for name in ("groups", "repeats", "m", "k", "n")
     }
     return replace(
         gemm,
         shape=replace(gemm.shape, **sizes),
-        input_room=0 if isinstance(which, int) else _some(gemm.input_room, which),
-        once_bytes=_some(gemm.once_bytes, which),
-        once_trained_bytes=_some(gemm.once_trained_bytes, which),
+        input_room=0 if isinstance(which, int) else some(gemm.input_room, which),
+        once_bytes=some(gemm.once_bytes, which),
+        once_trained_bytes=some(gemm.once_trained_bytes, which),
     )
 
 
 def heads_of(heads: Heads, which: Any) -> Heads:
     """Some rows of an attention's columns; of one row as plain numbers, as `rows_of`."""
     sizes = {
-        name: _some(getattr(heads, name), which)
+        name: some(getattr(heads, name), which)
         for name in ("copies", "queries", "keys", "once_bytes")
     }
-    room = 0 if isinstance(which, int) else _some(heads.input_room, which)
+    room = 0 if isinstance(which, int) else some(heads.input_room, which)
     return replace(heads, input_room=room, **sizes)
 
 
@@ -435,9 +428,9 @@ def product_tiles(gemm: Gemm, designs: Designs, rate: Fraction, mapping: Candida
     vector: Any = 0
     of_groups, of_m, _, of_n = plans.dimensions
     for number, (g_, m_, n_), _ in tile_kinds(of_groups, of_m, of_n):
-        tiles, elements = _some(number * plans.gemm.shape.repeats, own), (g_ * m_ * n_)[own]
+        tiles, elements = some(number * plans.gemm.shape.repeats, own), (g_ * m_ * n_)[own]
         vector = vector + tiles * designs.lane_cycles(elements, gemm.vector_cost)
-    totals = {name: _some(total, own) for name, total in plans.totals().items()}
+    totals = {name: some(total, own) for name, total in plans.totals().items()}
     return Tiled(steps, plans.count[own], {**totals, "vector_cycles": vector})
 
 
@@ -602,7 +595,7 @@ def attention_tiles(heads: Heads, designs: Designs, rate: Fraction, blocks: Bloc
         designs.at(first),
         rate,
         Blocks(*(column[first] for column in blocks)),
-        _some(keeps, first),
+        some(keeps, first),
     )
     nest = plans.nest
     weights, inputs, loads, work, latency, scores, cost, stored, closes = (
@@ -648,8 +641,8 @@ def attention_tiles(heads: Heads, designs: Designs, rate: Fraction, blocks: Bloc
         results = h * q * heads.value_dim
         cost = plans.sums_cost(results, results * (code & 1))[own]
         cycles = designs.lane_cycles((h * q * keys)[own], heads.softmax_cost)
-        vector = vector + _some(number, own) * (cycles + _whole_cycles(cost, designs))
-    totals = {name: _some(total, own) for name, total in plans.totals().items()}
+        vector = vector + some(number, own) * (cycles + _whole_cycles(cost, designs))
+    totals = {name: some(total, own) for name, total in plans.totals().items()}
     return Tiled(steps, 2 * plans.count[own], {**totals, "vector_cycles": vector})
 
 

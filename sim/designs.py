@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..arch import Accelerator
 
-__all__ = ["Column", "Designs", "alike"]
+__all__ = ["Column", "Designs", "alike", "some"]
 
 Column = NDArray[Any]
 """A number for each design, `(designs,)`."""
@@ -127,3 +127,10 @@ def alike(columns: Sequence[Any], count: int) -> tuple[Int, Int]:
         key, size = key * span + code, size * span
     _, first, kind = np.unique(key, return_index=True, return_inverse=True)
     return first, kind.reshape(-1)
+
+
+def some(value: Any, which: Any) -> Any:
+    """Of a column some rows, of one row a plain number; a number is the same for all rows."""
+    if np.ndim(value) == 0:
+        return value
+    return value[which].item() if isinstance(which, int) else value[which]

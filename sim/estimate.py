@@ -5,7 +5,7 @@ columns instead of numbers: a workload's kernels are placed (`cost_kernels.py`),
 for each on each design (`cost_mapping.py`), and its tiles run in lockstep (`lockstep.py`).  What
 the engine does and this does not: kernels run one after another here, so that of a kernel only its
 weights are loaded while the one before it ends; and of a loop's iterations only the first and last
-are run.  `make bench` prints how far the two are apart.
+are run.  `bench/cost.py` prints how far the two are apart.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..workloads.batching import repeated
 from ..workloads.extent import evaluate
 from ..workloads.graph import Workload
 from ..workloads.operator import Attention, Convolution, MatMul
-from .cost_kernels import Group, Placed, groups, kernels_of, numbered
+from .cost_kernels import Group, Placed, groups, kernels_of
 from .cost_mapping import choose_blocks, choose_pieces, choose_tiles
 from .cost_tiles import (
     Blocks,
@@ -39,7 +39,7 @@ from .cost_tiles import (
     vector_steps,
     vector_tiles,
 )
-from .designs import Designs
+from .designs import Designs, alike
 from .energy import energy_of
 from .errors import MappingError
 from .formats import formats_of
@@ -158,7 +158,7 @@ def estimated(
     kernels = kernels_of(workload, binding, format)
     images = int(np.ravel(evaluate(workload.images, binding))[0])
     placed = Placed.of(kernels, workload.outputs, designs, count, images)
-    design, _ = numbered(list(designs.columns.values()), count)
+    _, design = alike(list(designs.columns.values()), count)
     seen: dict[object, _Ran] = {}
     state = _State.fresh(count)
     cycles, energy, dram, macs, busy = (np.zeros(count) for _ in range(5))
@@ -212,7 +212,7 @@ def _run_alike(placed: Placed, index: int, designs: Designs, design: Int, before
     """
     count, rate = len(design), _rate(designs.machine, placed.kernels[index])
     columns = (before.lead, before.first, before.second, *placed.columns(index))
-    case, examples = numbered((design, *columns), count)
+    examples, case = alike((design, *columns), count)
     if len(examples) > count // 2:
         return _run(placed, index, designs, rate, before)
     some = placed.alone(index, examples)
