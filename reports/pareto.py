@@ -111,6 +111,9 @@ def pareto_figure(found: Pareto, *, width: Width = "column") -> Figure:
             set_scale(axes, which, shown[:, place])
             getattr(axes, f"set_{which}label")(scales[place].label)
             grid(axes, which)
+        # Room for the label also where the knee is the lowest point of all.
+        below = axes.transData.inverted().transform(axes.transAxes.transform((0, -0.06)))
+        axes.set_ylim(bottom=below[1])
         headline(figure, f"{found.title}: {_counted(found)}")
         handles, names = axes.get_legend_handles_labels()
         order = [name for name in ("front", "dominated") if name in names] + [_knee(found)]
