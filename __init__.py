@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from .reports.compare import compare
     from .sim.cost import CostModel
     from .sim.nas import SearchSpace, search_space
+    from .sim.nas.tables import LookupTable
     from .sim.result import Result
     from .sim.search import search
     from .sim.simulate import simulate
-    from .sim.space import Space
+    from .sim.spaces.space import Space
     from .sim.sweep import sweep
-    from .sim.tables import LookupTable
     from .workloads import Workload, workload
 
 __version__ = "0.1.0"
@@ -43,10 +43,10 @@ __all__ = [
 
 _HOMES = {
     "CostModel": ("sim.cost", "CostModel"),
-    "LookupTable": ("sim.tables", "LookupTable"),
+    "LookupTable": ("sim.nas.tables", "LookupTable"),
     "Result": ("sim.result", "Result"),
     "SearchSpace": ("sim.nas", "SearchSpace"),
-    "Space": ("sim.space", "Space"),
+    "Space": ("sim.spaces.space", "Space"),
     "Workload": ("workloads", "Workload"),
     "compare": ("reports.compare", "compare"),
     "machine": ("arch", "load_machine"),

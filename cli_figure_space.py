@@ -100,7 +100,7 @@ def _fidelity(path: Path, points: int, seed: int, width: Width) -> tuple[str, Dr
     )
     from .reports.figures import Drawn
     from .sim.fidelity import fidelity
-    from .sim.search_designs import study_of
+    from .sim.search.designs import study_of
 
     found = fidelity(study_of(path), points, seed)
     drawn = Drawn(
@@ -140,7 +140,7 @@ def _rows(path: Path) -> _Rows:
     """The rows of a sweep or of a search."""
     from .reports.search import is_search, kept
     from .sim.sweep import rows
-    from .sim.sweep_store import Store
+    from .sim.sweep.store import Store
 
     if is_search(path):
         found = kept(path)
@@ -157,7 +157,7 @@ def _rows(path: Path) -> _Rows:
 def _numbers(frame: pd.DataFrame) -> list[str]:
     """The columns that an objective can be: numbers that a run comes to."""
     from .arch.component import RESOURCES
-    from .sim.evaluate import METRICS, POLICY_METRICS
+    from .sim.spaces.evaluate import METRICS, POLICY_METRICS
 
     known = (*METRICS, *POLICY_METRICS, *RESOURCES)
     more = {"utilization", "images_per_s"}  # of which one wants much

@@ -41,9 +41,8 @@ def message(error: Exception) -> str | None:
     from .arch import FormatError, MachineError
     from .arch.fpga import FpgaError
     from .reports.files import OutputError
-    from .sim.errors import MappingError, PaperError
+    from .sim.errors import MappingError, PaperError, SpaceError, SweepError
     from .sim.policies import PolicyError
-    from .sim.sweep_errors import SpaceError, SweepError
     from .workloads import (
         BindingError,
         OnnxError,

@@ -72,7 +72,7 @@ def run(
 
     Writes a row for each; what is killed goes on where it was.  Exits with 1 if a point failed.
     """
-    from .sim.study import Study
+    from .sim.spaces.study import Study
     from .sim.sweep import Shard, sweep
 
     part = None if shard is None else Shard.read(shard)

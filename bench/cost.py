@@ -21,8 +21,8 @@ from scipy.stats import kendalltau
 
 import tilewise
 from tilewise.sim.cost import CostModel
-from tilewise.sim.evaluate import evaluate
-from tilewise.sim.study import Study
+from tilewise.sim.spaces.evaluate import evaluate
+from tilewise.sim.spaces.study import Study
 
 Fidelity = Literal["cost", "engine"]
 

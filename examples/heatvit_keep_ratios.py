@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 import tilewise as tw
-from tilewise.sim.evolution import Genes, Value, evolved, found
-from tilewise.sim.terms import Array
+from tilewise.sim.nas.evolution import Genes, Value, evolved, found
+from tilewise.sim.nas.terms import Array
 
 TARGET_S = 9.15e-3  # of HeatViT's DeiT-S: as UbiMoE (arXiv:2502.05602, table III) prints it
 PATCHES = 196

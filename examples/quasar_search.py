@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 import tilewise as tw
-from tilewise.sim.evolution import Genes, Value, evolved, found
-from tilewise.sim.terms import Array
+from tilewise.sim.nas.evolution import Genes, Value, evolved, found
+from tilewise.sim.nas.terms import Array
 from tilewise.workloads import vit
 from tilewise.workloads.zoo.quasar import (
     DEPTHS,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sim.sweep_errors import SweepError
+from ..sim.errors import SweepError
 from .figures import Width, canvas, headline, style
 from .metric_axes import plain_decades, scale_of, short_names
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sim.front import Values, knee, nondominated
-from ..sim.sweep_errors import SweepError
+from ..sim.errors import SweepError
+from ..sim.search.front import Values, knee, nondominated
 from .figures import Width, canvas, grid, headline, style
 from .metric_axes import scale_of, set_scale
 from .style import BLACK, BLUE, VERMILLION

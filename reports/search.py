@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from ..sim.parquet import encoded, frame, read, table
+from ..sim.errors import SweepError
 from ..sim.search import Found
-from ..sim.space import differences
-from ..sim.sweep_errors import SweepError
+from ..sim.spaces.space import differences
+from ..sim.sweep.parquet import encoded, frame, read, table
 from .files import check_writable, json_text, made, write_bytes, write_text
 from .metric_axes import short_names
 from .sweep_table import rows_table

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from ..sim.sweep_rows import Tally
+from ..sim.sweep.chunk_rows import Tally
 from .units import duration, plain
 
 __all__ = ["far", "rate"]

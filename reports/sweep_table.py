@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..arch.explain import nearest
+from ..sim.errors import SweepError
 from ..sim.sweep import Status
-from ..sim.sweep_errors import SweepError
-from ..sim.sweep_rows import Tally
+from ..sim.sweep.chunk_rows import Tally
 from .units import quantity
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch import Gpu
-from .evaluate import evaluate
-from .sampling import Sample
-from .study import Study
-from .sweep_errors import SweepError
+from .errors import SweepError
+from .spaces.evaluate import evaluate
+from .spaces.sampling import Sample
+from .spaces.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from tilewise.sim.study import Study
+from tilewise.sim.spaces.study import Study
 
 __all__ = ["DeadlyStudy"]
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from tilewise.arch import Accelerator, load_machine
 from tilewise.sim.nas import Recipe, SearchSpace, search_space
-from tilewise.sim.nas_heatvit import HeatVit
-from tilewise.sim.nas_quasar import QuasarVit
-from tilewise.sim.tables import LookupTable
-from tilewise.sim.windows import Cost
+from tilewise.sim.nas.heatvit import HeatVit
+from tilewise.sim.nas.quasar import QuasarVit
+from tilewise.sim.nas.tables import LookupTable
+from tilewise.sim.nas.windows import Cost
 
 
 @cache

@@ -18,9 +18,9 @@ from tilewise.arch import OVERLAPS, Accelerator, SystolicArray, UnrolledArray
 from tilewise.sim.array_work import ArrayWork, array_work
 from tilewise.sim.cost import BIND, Cost, CostModel
 from tilewise.sim.errors import MappingError
-from tilewise.sim.evaluate import evaluate
 from tilewise.sim.formats import Widths
-from tilewise.sim.study import Study
+from tilewise.sim.spaces.evaluate import evaluate
+from tilewise.sim.spaces.study import Study
 from tilewise.sim.variants import FieldError, variant
 from tilewise.workloads import BindingError
 

@@ -14,10 +14,10 @@ import pytest
 from nas_cases import blocks, engine, invented, made_up
 from optional import needed
 
-from tilewise.sim.differentiable import differentiable
-from tilewise.sim.genes import GeneError
 from tilewise.sim.nas import SearchSpace, search_space
-from tilewise.sim.terms import Quantity, on_device
+from tilewise.sim.nas.differentiable import differentiable
+from tilewise.sim.nas.genes import GeneError
+from tilewise.sim.nas.terms import Quantity, on_device
 
 
 def made_up_quasar() -> SearchSpace:
@@ -219,7 +219,7 @@ class Absent:
         if name.partition(".")[0] == "torch":
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
-from tilewise.sim.differentiable import differentiable
+from tilewise.sim.nas.differentiable import differentiable
 from tilewise.workloads.extras import MissingExtraError
 try:
     differentiable(None)

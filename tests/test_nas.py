@@ -20,13 +20,13 @@ from nas_cases import blocks, engine, invented, made_up, quasar
 from numpy.typing import NDArray
 
 import tilewise
-from tilewise.sim.evolution import evolved, found, scored
-from tilewise.sim.genes import GeneError
 from tilewise.sim.nas import SearchSpace, SpaceError, search_space, space_names
-from tilewise.sim.nas_heatvit import HeatVit
-from tilewise.sim.nas_quasar import QuasarVit
+from tilewise.sim.nas.evolution import evolved, found, scored
+from tilewise.sim.nas.genes import GeneError
+from tilewise.sim.nas.heatvit import HeatVit
+from tilewise.sim.nas.quasar import QuasarVit
+from tilewise.sim.nas.terms import Array, priced
 from tilewise.sim.simulate import simulate
-from tilewise.sim.terms import Array, priced
 from tilewise.workloads import vit
 from tilewise.workloads.zoo.quasar import (
     CHOICES,
@@ -176,7 +176,7 @@ def test_kept_counts_are_priced_as_whole_networks_are(
     rows = [[140, 90, 60], [196, 90, 0], [140, 140, 140]]
     chosen = HeatVit(machine=engine(machine), embed=192)
     counts = sorted({count for row in rows for count in row})
-    monkeypatch.setattr("tilewise.sim.nas_heatvit.counted", lambda: counts)
+    monkeypatch.setattr("tilewise.sim.nas.heatvit.counted", lambda: counts)
     entries = chosen.entries()
     monkeypatch.undo()
     full = made_up("heatvit-deit-small")
@@ -192,7 +192,7 @@ def test_with_as_many_tokens_as_before_a_stage_costs_what_a_dense_one_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """195 patches, CLS and the package token are 197 tokens: keep all, and pay as before."""
-    monkeypatch.setattr("tilewise.sim.nas_heatvit.counted", lambda: [195])
+    monkeypatch.setattr("tilewise.sim.nas.heatvit.counted", lambda: [195])
     entries = HeatVit(machine=engine("zcu102-heatvit"), embed=192).entries()
     assert entries["block-kept:195"].latency_s == pytest.approx(
         entries["dense"].latency_s, rel=1e-12

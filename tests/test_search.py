@@ -20,16 +20,16 @@ from optional import needed
 from tilewise import cli
 from tilewise.arch import fpga
 from tilewise.reports.search import kept
-from tilewise.sim import search_problem
-from tilewise.sim.evaluate import METRICS
-from tilewise.sim.evolving import Blocks, blocks_of, evolved
-from tilewise.sim.front import hypervolume, knee, nondominated
+from tilewise.sim.errors import SpaceError
 from tilewise.sim.search import METHODS, Found, problem_of, search
-from tilewise.sim.search_problem import SearchError
+from tilewise.sim.search import problem as search_problem
+from tilewise.sim.search.evolving import Blocks, blocks_of, evolved
+from tilewise.sim.search.front import hypervolume, knee, nondominated
+from tilewise.sim.search.problem import SearchError
 from tilewise.sim.simulate import simulate
-from tilewise.sim.space import Space
-from tilewise.sim.study import Study
-from tilewise.sim.sweep_errors import SpaceError
+from tilewise.sim.spaces.evaluate import METRICS
+from tilewise.sim.spaces.space import Space
+from tilewise.sim.spaces.study import Study
 from tilewise.workloads import workload
 
 SPACE: dict[str, Any] = {
@@ -273,7 +273,7 @@ def test_constraints_that_contradict_each_other_are_said() -> None:
 
 
 def test_without_the_extra_a_search_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tilewise.sim.search.find_spec", {"pymoo": 1}.get)
+    monkeypatch.setattr("tilewise.sim.search.run.find_spec", {"pymoo": 1}.get)
     with pytest.raises(SearchError, match=r"needs optuna: .* 'tilewise\[search\]'"):
         search(Space.of(SPACE), method="optuna")
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilewise.arch import OVERLAPS, Accelerator, SystolicArray, load_machine
-from tilewise.sim.axes import Axis, axis
-from tilewise.sim.constraints import ConstraintError, holds, names_in
-from tilewise.sim.sampling import BLOCK, Sample, points_of, sample
-from tilewise.sim.space import Space, differences
-from tilewise.sim.study import Study
-from tilewise.sim.sweep_errors import SpaceError
+from tilewise.sim.errors import SpaceError
+from tilewise.sim.spaces.axes import Axis, axis
+from tilewise.sim.spaces.constraints import ConstraintError, holds, names_in
+from tilewise.sim.spaces.sampling import BLOCK, Sample, points_of, sample
+from tilewise.sim.spaces.space import Space, differences
+from tilewise.sim.spaces.study import Study
 from tilewise.sim.variants import FieldError, check_field, fields_of, variant
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "edge_space.yaml"

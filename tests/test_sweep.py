@@ -25,17 +25,17 @@ from optional import needed
 
 from tilewise import __version__, cli
 from tilewise.arch import load_machine
-from tilewise.sim import evaluate as evaluating
-from tilewise.sim.parquet import read
+from tilewise.sim.errors import SpaceError, SweepError
 from tilewise.sim.policies import policy
 from tilewise.sim.ragged import run_policies
 from tilewise.sim.simulate import simulate
-from tilewise.sim.space import Space
-from tilewise.sim.study import Study
+from tilewise.sim.spaces import evaluate as evaluating
+from tilewise.sim.spaces.space import Space
+from tilewise.sim.spaces.study import Study
 from tilewise.sim.sweep import Shard, merge, resume, retry, rows, status, sweep
-from tilewise.sim.sweep_errors import SpaceError, SweepError
-from tilewise.sim.sweep_rows import Job, Tally, computed
-from tilewise.sim.sweep_store import Manifest, Store
+from tilewise.sim.sweep.chunk_rows import Job, Tally, computed
+from tilewise.sim.sweep.parquet import read
+from tilewise.sim.sweep.store import Manifest, Store
 from tilewise.workloads import bit_rules, quantized, trace, workload
 
 MODEL = "heatvit-digits16"  # the smallest

@@ -29,13 +29,13 @@ from tilewise.reports.sensitivity import (
     sensitivity_tex,
 )
 from tilewise.sim.cost import CostModel
+from tilewise.sim.errors import SweepError
 from tilewise.sim.fidelity import Fidelity, fidelity
 from tilewise.sim.search import search
 from tilewise.sim.sensitivity import SHARE, Sensitivity, sensitivity
-from tilewise.sim.space import Space
-from tilewise.sim.study import Study
+from tilewise.sim.spaces.space import Space
+from tilewise.sim.spaces.study import Study
 from tilewise.sim.sweep import sweep
-from tilewise.sim.sweep_errors import SweepError
 from tilewise.workloads.graph import Workload
 from tilewise.workloads.zoo.vit import vit
 

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from tilewise.reports.sweep_progress import far, rate
-from tilewise.sim.sweep_rows import Tally
+from tilewise.sim.sweep.chunk_rows import Tally
 
 
 def test_a_log_has_a_line_a_minute_and_what_was_there_has_no_part_in_the_rate() -> None:

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from nas_cases import engine, made_up
 
 import tilewise
-from tilewise.sim import table_cache
-from tilewise.sim.additivity import Bias, Spread, bias
+from tilewise.sim.nas import table_cache
+from tilewise.sim.nas.additivity import Bias, Spread, bias
+from tilewise.sim.nas.table_cache import cached, code_hash, folder
+from tilewise.sim.nas.tables import LookupTable, Shape, TableError, layer_key
+from tilewise.sim.nas.windows import Cost, windows
 from tilewise.sim.simulate import simulate
-from tilewise.sim.table_cache import cached, code_hash, folder
-from tilewise.sim.tables import LookupTable, Shape, TableError, layer_key
-from tilewise.sim.windows import Cost, windows
 from tilewise.workloads import vit
 
 SHAPES: tuple[Shape, ...] = ("json", "csv", "yaml")

@@ -1,0 +1,1 @@
+"""Spaces of designs: what may vary, what must hold, the points drawn from it, a point's metrics."""
