@@ -27,6 +27,7 @@ from .cli_reproduce import reproduce
 from .cli_run import compare, print_comparisons, run, simulated
 from .cli_search import search
 from .cli_sweep import app as sweep
+from .cli_zoo import export, zoo
 
 if TYPE_CHECKING:
     from .reports.compare import Comparison
@@ -112,6 +113,8 @@ app.command()(compare)
 app.command()(ragged)
 app.command()(advise)
 app.command()(figure)
+app.command()(zoo)
+app.command()(export)
 app.command()(quantize)
 app.command()(fpga)
 app.command()(search)
@@ -127,10 +130,11 @@ def list_(
     from .arch import device_names, load_device, load_machine, machine_names
     from .reports.outputs import Outputs
     from .reports.table import facts
-    from .workloads import trace, trace_names, zoo
+    from .workloads import trace, trace_names
+    from .workloads import zoo as models
 
     entries = {
-        "workloads": lambda: [(name, zoo.describe(name)) for name in zoo.names()],
+        "workloads": lambda: [(name, models.describe(name)) for name in models.names()],
         "machines": lambda: [(name, load_machine(name).description) for name in machine_names()],
         "traces": lambda: [(name, trace(name).describe()) for name in trace_names()],
         "devices": lambda: [(name, load_device(name).description) for name in device_names()],
@@ -151,7 +155,8 @@ def show(name: Annotated[str, typer.Argument(metavar="MACHINE|WORKLOAD")]) -> No
     from .arch import load_machine, machine_names, sources
     from .reports.outputs import Outputs
     from .reports.show import machine_view, workload_view
-    from .workloads import UnknownModelError, zoo
+    from .workloads import UnknownModelError
+    from .workloads import zoo as models
 
     if name in machine_names() or name.endswith((".yaml", ".yml")):
         Outputs().console.print(machine_view(load_machine(name), sources(name)))
@@ -159,7 +164,7 @@ def show(name: Annotated[str, typer.Argument(metavar="MACHINE|WORKLOAD")]) -> No
     try:
         model = find_workload(name)
     except UnknownModelError:
-        known = (*zoo.names(), *machine_names())
+        known = (*models.names(), *machine_names())
         raise UserError(
             f"show {name}: there is no such workload or machine{nearest(name, known)}"
         ) from None

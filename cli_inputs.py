@@ -52,6 +52,7 @@ def message(error: Exception) -> str | None:
         UnboundSymbolError,
         UnknownModelError,
     )
+    from .workloads.extras import MissingExtraError
 
     ours = (
         BindingError,
@@ -59,6 +60,7 @@ def message(error: Exception) -> str | None:
         FpgaError,
         MachineError,
         MappingError,
+        MissingExtraError,
         OnnxError,
         OutputError,
         PaperError,

@@ -9,10 +9,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import onnx
 import pytest
+from command_line import Run
 from onnx import TensorProto, helper
 
 from tilewise import __version__, cli
@@ -22,37 +22,6 @@ from tilewise.sim.systolic import gemm_cycles
 from tilewise.workloads import zoo
 
 GPU = ("--on", "a100-80gb")  # the quickest machine to simulate
-
-
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def tilewise(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-    return Run(capsys)
-
-
-class Run:
-    """Runs a command line in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str) -> Ended:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main(arguments)
-        assert isinstance(exit_.value.code, int)
-        captured = self._capsys.readouterr()
-        return Ended(exit_.value.code, captured.out, captured.err)
 
 
 def relu(shape: Sequence[int | str], *, op: str = "Relu", domain: str = "") -> bytes:

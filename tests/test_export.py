@@ -19,7 +19,8 @@ from tilewise.workloads.extent_text import parse
 from tilewise.workloads.extras import MissingExtraError, require
 from tilewise.workloads.onnx_file import load
 from tilewise.workloads.zoo import torch_unet, torch_vit
-from tilewise.workloads.zoo.torch_vit import VitConfig
+from tilewise.workloads.zoo.configs import arguments
+from tilewise.workloads.zoo.vits import VitConfig
 
 pytestmark = pytest.mark.export
 
@@ -28,7 +29,7 @@ Pruned: TypeAlias = tuple[Any, onnx.ModelProto]
 
 DENSE = VitConfig(image=32, patch=8, depth=2, embed=48, heads=3, classes=10)
 PRUNED = VitConfig(image=48, patch=8, depth=4, embed=48, heads=3, classes=10, selectors=(2, 3, 4))
-UNET = dict(torch_unet.SD15_UNET) | {
+UNET = dict(arguments("sd15-unet")) | {
     "block_out_channels": (16, 16, 32, 32),
     "layers_per_block": 1,
     "norm_num_groups": 8,

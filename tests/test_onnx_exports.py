@@ -14,8 +14,9 @@ from tilewise.workloads.graph import Workload
 from tilewise.workloads.onnx_reader import read
 from tilewise.workloads.operator import Attention, Elementwise, MatMul, Normalization
 from tilewise.workloads.zoo import torch_unet, torch_vit
-from tilewise.workloads.zoo.torch_vit import VitConfig
+from tilewise.workloads.zoo.configs import arguments
 from tilewise.workloads.zoo.vit import vit
+from tilewise.workloads.zoo.vits import VitConfig
 
 pytestmark = pytest.mark.export
 
@@ -65,7 +66,7 @@ def test_a_model_reads_the_same_whatever_its_opset(
 @pytest.mark.slow
 def test_a_unet_reads_the_same_whatever_its_opset() -> None:
     needed("diffusers")
-    config = dict(torch_unet.SD15_UNET) | {
+    config = dict(arguments("sd15-unet")) | {
         "block_out_channels": (16, 16, 32, 32),
         "layers_per_block": 1,
         "norm_num_groups": 8,

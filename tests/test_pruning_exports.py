@@ -14,8 +14,8 @@ from optional import needed
 from tilewise.workloads import pruned, read
 from tilewise.workloads.extent import known
 from tilewise.workloads.operator import Attention, Operator
-from tilewise.workloads.zoo import torch_vit
-from tilewise.workloads.zoo.torch_vit import VitConfig
+from tilewise.workloads.zoo import torch_vit, vits
+from tilewise.workloads.zoo.vits import VitConfig
 
 pytestmark = pytest.mark.export
 
@@ -51,9 +51,7 @@ def test_a_static_deit_pruned_is_the_exported_heatvit(
     path = tmp_path / "deit-small.onnx"
     path.write_bytes(static(torch_vit.build(DEIT), 224, dynamo=dynamo, opset=opset))
     model = pruned(path, "heatvit", (4, 7, 10), (0.7, 0.5, 0.35))
-    exported = read(
-        torch_vit.export_vit(torch_vit.HEATVIT_DEIT_SMALL, opset=20).SerializeToString()
-    )
+    exported = read(torch_vit.export_vit(vits.HEATVIT_DEIT_SMALL, opset=20).SerializeToString())
     assert renamed(model.operators) == renamed(exported.operators)
     if dynamo:
         assert model.operators == exported.operators

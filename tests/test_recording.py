@@ -11,7 +11,7 @@ from optional import needed
 from tilewise.workloads.recording import record
 from tilewise.workloads.trace_rows import TraceError
 from tilewise.workloads.zoo import digits16_trace, dinov2_trace, torch_vit
-from tilewise.workloads.zoo.torch_vit import VitConfig
+from tilewise.workloads.zoo.vits import VitConfig
 
 pytestmark = pytest.mark.export
 

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from optional import needed
 
+from tilewise.workloads import zoo
 from tilewise.workloads.extent import evaluate
 from tilewise.workloads.extent_text import parse
 from tilewise.workloads.onnx_file import load
@@ -33,7 +34,7 @@ def shipped(name: str) -> onnx.ModelProto:
         pytest.param(name, marks=pytest.mark.slow)
         if name.startswith("quasar-") or name.endswith("-unet")
         else name
-        for name in generate.EXPORTS
+        for name in zoo.exports()
     ],
 )
 def test_a_shipped_graph_is_what_is_generated_now(name: str, tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_a_shipped_graph_is_what_is_generated_now(name: str, tmp_path: Path) -> 
         assert now == then
 
 
-@pytest.mark.parametrize("name", generate.EXPORTS)
+@pytest.mark.parametrize("name", zoo.exports())
 def test_a_shipped_graph_holds_no_weights_and_is_valid_once_it_is_given_some(name: str) -> None:
     model = shipped(name)
     assert (generate.GRAPHS / f"{name}.onnx.gz").stat().st_size < 150_000
@@ -66,7 +67,7 @@ def test_a_shipped_graph_holds_no_weights_and_is_valid_once_it_is_given_some(nam
     onnx.checker.check_model(model, full_check=True)  # pyright: ignore[reportUnknownMemberType]
 
 
-@pytest.mark.parametrize("name", generate.EXPORTS)
+@pytest.mark.parametrize("name", zoo.exports())
 def test_a_shipped_graphs_operators_are_named_after_their_modules(name: str) -> None:
     nodes = shipped(name).graph.node
     names = [node.name for node in nodes]

@@ -10,7 +10,7 @@ import pytest
 
 from tilewise.workloads import tokens
 from tilewise.workloads.tokens import TokenTrace, published, trace, trace_names
-from tilewise.workloads.zoo import dinov2_trace, load, torch_vit
+from tilewise.workloads.zoo import dinov2_trace, load, vits
 from tilewise.workloads.zoo.digits16_trace import TRACES
 
 REPOSITORY = Path(__file__).parents[1]
@@ -63,7 +63,7 @@ def test_the_shipped_traces_have_the_images_that_their_programs_run() -> None:
     for mean, keep in zip(crops.keep_ratios(), dinov2_trace.KEEP, strict=True):
         assert mean == pytest.approx(keep, abs=0.05), "the masses were chosen for these"
     digits = trace("digits16")
-    assert digits.patches == torch_vit.HEATVIT_DIGITS16.patches == 64
+    assert digits.patches == vits.HEATVIT_DIGITS16.patches == 64
     assert digits.images == 2 * (1797 // 5)
 
 

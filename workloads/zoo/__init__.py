@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ..graph import Workload
+from . import unets, vits
+from .model import Model
 
-__all__ = ["UnknownModelError", "content", "defaults", "describe", "load", "names"]
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = [
+    "UnknownModelError",
+    "content",
+    "defaults",
+    "describe",
+    "exports",
+    "graph",
+    "load",
+    "names",
+]
 
 
 class UnknownModelError(LookupError):
@@ -21,48 +35,7 @@ class UnknownModelError(LookupError):
         return str(self.args[0])  # a LookupError is shown as its message, not quoted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Model:
-    description: str
-    defaults: Mapping[str, int]
-
-
-_MODELS: Mapping[str, _Model] = MappingProxyType(
-    {
-        "deit-small": _Model(
-            description="DeiT-S: 12 blocks of width 384, 197 tokens of a 224 x 224 image",
-            defaults={"batch": 1},
-        ),
-        "heatvit-deit-small": _Model(
-            description="DeiT-S with HeatViT token selectors before blocks 4, 7 and 10",
-            defaults={"kept_1": 137, "kept_2": 69, "kept_3": 48},
-        ),
-        "heatvit-digits16": _Model(
-            description="a small ViT with HeatViT token selectors, trained on digits: 64 patches",
-            defaults={"kept_1": 40, "kept_2": 9, "kept_3": 5},  # the means of the trace digits16
-        ),
-        "quasar-vit-small": _Model(
-            description="12 blocks of width 240, rows of 8 and 4 bits; sizes and bits are assumed",
-            defaults={"batch": 1},
-        ),
-        "quasar-vit-medium": _Model(
-            description="13 blocks of width 288, rows of 8 and 4 bits; sizes and bits are assumed",
-            defaults={"batch": 1},
-        ),
-        "quasar-vit-large": _Model(
-            description="12 blocks of width 384, rows of 8 and 4 bits; sizes and bits are assumed",
-            defaults={"batch": 1},
-        ),
-        "sd15-unet": _Model(
-            description="the Stable Diffusion 1.5 UNet, one denoising step of a 512 x 512 image",
-            defaults={"batch": 1, "height": 64, "width": 64, "text_tokens": 77},
-        ),
-        "sdxl-unet": _Model(
-            description="the SDXL base UNet, one denoising step of a 1024 x 1024 image",
-            defaults={"batch": 1, "height": 128, "width": 128, "text_tokens": 77},
-        ),
-    }
-)
+_MODELS: Mapping[str, Model] = MappingProxyType({**vits.MODELS, **unets.MODELS})
 
 
 def names() -> tuple[str, ...]:
@@ -100,8 +73,21 @@ def content(name: str) -> bytes:
     Raises:
         UnknownModelError: There is no such model.
     """
-    _model(name)
-    return resources.files(__name__).joinpath(f"graphs/{name}.onnx.gz").read_bytes()
+    return resources.files(__name__).joinpath(f"graphs/{graph(name)}.onnx.gz").read_bytes()
+
+
+def graph(name: str) -> str:
+    """The model whose graph a model is: its own, but where only the defaults differ.
+
+    Raises:
+        UnknownModelError: There is no such model.
+    """
+    return _model(name).graph or name
+
+
+def exports() -> Mapping[str, Callable[[], onnx.ModelProto]]:
+    """What makes each graph that is shipped, by the name of the model that it is."""
+    return {name: model.export for name, model in _MODELS.items() if model.export}
 
 
 def defaults(name: str) -> Mapping[str, int]:
@@ -113,7 +99,7 @@ def defaults(name: str) -> Mapping[str, int]:
     return _model(name).defaults
 
 
-def _model(name: str) -> _Model:
+def _model(name: str) -> Model:
     if name in _MODELS:
         return _MODELS[name]
     near = get_close_matches(name, _MODELS, n=1, cutoff=0.3)

@@ -38,11 +38,11 @@ from numpy.typing import NDArray
 from ..extras import require
 from ..recording import record
 from ..tokens import write_trace
-from . import torch_vit
+from . import torch_vit, vits
 from .torch_selector import KEEP_THRESHOLD
 
 TRACES = Path(__file__).parents[1] / "traces"
-CONFIG = torch_vit.HEATVIT_DIGITS16
+CONFIG = vits.HEATVIT_DIGITS16
 MASSES = (0.95, 0.9, 0.8)
 PLACES = 2
 """Places on the canvas of each held-out digit."""

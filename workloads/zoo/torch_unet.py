@@ -1,84 +1,12 @@
-"""The denoising UNets of Stable Diffusion 1.5 and SDXL, as diffusers builds them.
-
-Source of the sizes: the models' published configurations (`unet/config.json` of Stable Diffusion
-v1.5, the same keys as v1.1 to v1.4, and of SDXL base 1.0).
-
-Built from it, SD1.5's module has the published 859.52 M parameters. At 64 x 64 latents, 77 text
-tokens and batch 1 it computes 401.64 G MACs, of which 63.03 G are attention's QK^T and AV, which
-papers usually leave out. SDXL's has 2,567.46 M parameters; at 128 x 128 latents it computes
-3,380.62 G MACs, 391.96 G of them attention's.
-"""
+"""The denoising UNets of Stable Diffusion, as diffusers builds them from `configs.yaml`."""
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import onnx
 
 from ..extras import require
 from ..onnx_export import export
-
-SD15_UNET: Mapping[str, Any] = MappingProxyType(
-    {
-        "sample_size": 64,
-        "in_channels": 4,
-        "out_channels": 4,
-        "center_input_sample": False,
-        "flip_sin_to_cos": True,
-        "freq_shift": 0,
-        "down_block_types": (
-            "CrossAttnDownBlock2D",
-            "CrossAttnDownBlock2D",
-            "CrossAttnDownBlock2D",
-            "DownBlock2D",
-        ),
-        "up_block_types": (
-            "UpBlock2D",
-            "CrossAttnUpBlock2D",
-            "CrossAttnUpBlock2D",
-            "CrossAttnUpBlock2D",
-        ),
-        "block_out_channels": (320, 640, 1280, 1280),
-        "layers_per_block": 2,
-        "downsample_padding": 1,
-        "mid_block_scale_factor": 1,
-        "act_fn": "silu",
-        "norm_num_groups": 32,
-        "norm_eps": 1e-05,
-        "cross_attention_dim": 768,
-        "attention_head_dim": 8,  # the number of heads: the published key's name is a known slip
-    }
-)
-"""Arguments of `diffusers.UNet2DConditionModel`."""
-
-SDXL_UNET: Mapping[str, Any] = MappingProxyType(
-    {
-        "sample_size": 128,
-        "in_channels": 4,
-        "out_channels": 4,
-        "center_input_sample": False,
-        "flip_sin_to_cos": True,
-        "freq_shift": 0,
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "block_out_channels": (320, 640, 1280),
-        "layers_per_block": 2,
-        "downsample_padding": 1,
-        "mid_block_scale_factor": 1,
-        "act_fn": "silu",
-        "norm_num_groups": 32,
-        "norm_eps": 1e-05,
-        "cross_attention_dim": 2048,
-        "transformer_layers_per_block": (1, 2, 10),
-        "attention_head_dim": (5, 10, 20),  # numbers of heads, as above
-        "use_linear_projection": True,
-        "addition_embed_type": "text_time",
-        "addition_embed_type_num_heads": 64,
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": 2816,
-    }
-)
-"""Arguments of `diffusers.UNet2DConditionModel`."""
 
 _TIME_IDS = 6  # sizes of the original image, the crop and the target, two numbers each
 
@@ -121,7 +49,7 @@ def _is_conditioned(config: Mapping[str, Any]) -> bool:
 
 
 def export_unet(
-    config: Mapping[str, Any] = SD15_UNET,
+    config: Mapping[str, Any],
     *,
     opset: int = 23,
     weights: bool = False,

@@ -1,8 +1,7 @@
 """A vision transformer in torch, dense (DeiT) or with HeatViT's token selectors between its blocks.
 
 Module names follow timm's, so that the graph's operators are called what practitioners call them:
-`patch_embed.proj`, `blocks.0.attn.qkv`, `blocks.0.mlp.fc1`, ..., `norm`, `head`. Sizes of DeiT-S:
-Touvron et al., "Training data-efficient image transformers", ICML 2021, Table 1.
+`patch_embed.proj`, `blocks.0.attn.qkv`, `blocks.0.mlp.fc1`, ..., `norm`, `head`.
 """
 
 # torch is optional, so its classes, and what derives from them, have no types here.
@@ -10,7 +9,6 @@ Touvron et al., "Training data-efficient image transformers", ICML 2021, Table 1
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -21,34 +19,7 @@ from ..onnx_export import export
 from ..onnx_quantized import quantized_model
 from .quasar import Quasar, bits
 from .torch_selector import selector_class
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VitConfig:
-    """Sizes of a vision transformer; the defaults are DeiT-S at 224 x 224."""
-
-    image: int = 224
-    patch: int = 16
-    depth: int = 12
-    embed: int = 384
-    heads: int = 6
-    mlp_ratio: float = 4
-    classes: int = 1000
-    selectors: tuple[int, ...] = ()
-    """The blocks, counted from 1, that a token selector comes before."""
-
-    @property
-    def patches(self) -> int:
-        """Patches of one image: its tokens without CLS."""
-        return (self.image // self.patch) ** 2
-
-
-DEIT_SMALL = VitConfig()
-HEATVIT_DEIT_SMALL = VitConfig(selectors=(4, 7, 10))
-HEATVIT_DIGITS16 = VitConfig(
-    image=16, patch=2, depth=4, embed=64, heads=4, mlp_ratio=4, classes=10, selectors=(2, 3, 4)
-)
-"""Small enough to be trained on one core: see `digits16_trace`."""
+from .vits import VitConfig
 
 
 def build(config: VitConfig) -> Any:

@@ -1,0 +1,30 @@
+"""What the zoo knows of one of its models before its graph is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["Model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """An entry of the zoo.
+
+    Attributes:
+        description: One line for people.
+        defaults: What the symbols of its graph are if nobody binds them.
+        export: Makes the graph; it needs the `export` extra, which nothing else here does.
+        graph: The model whose graph it is, if only the defaults differ; then nothing is exported.
+    """
+
+    description: str
+    defaults: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"batch": 1}))
+    export: Callable[[], onnx.ModelProto] | None = None
+    graph: str = ""
