@@ -35,12 +35,14 @@ def test_a_model_that_is_off_by_more_than_the_tolerance_is_named() -> None:
     line = next(line for line in published() if line.model == "sd15-unet" and line.gated)
     right = counted("sd15-unet")
     for quantity, tolerance in TOLERANCES.items():
-        near = replace(right, **{quantity: line.values[quantity] * (1 + 0.9 * tolerance)})
-        off = replace(right, **{quantity: line.values[quantity] * (1 - 1.1 * tolerance)})
-        assert disagreeing([(near, (line,))]) == []
-        assert "sd15-unet: " in disagreeing([(off, (line,))])[0]
-        assert disagreeing([(off, (replace(line, reason="rounded"),))]) == []
-        assert disagreeing([(off, (replace(line, provenance="recalled"),))]) == []
+        published_as = line.values[quantity]
+        one = replace(line, values={quantity: published_as})
+        near = replace(one, values={quantity: published_as * (1 + 0.9 * tolerance)})
+        off = replace(one, values={quantity: published_as * (1 - 1.1 * tolerance)})
+        assert disagreeing([(right, (near,))]) == []
+        assert disagreeing([(right, (off,))])[0].startswith("sd15-unet: ")
+        assert disagreeing([(right, (replace(off, reason="rounded"),))]) == []
+        assert disagreeing([(right, (replace(off, provenance="recalled"),))]) == []
 
 
 def test_every_graph_that_is_shipped_is_listed_as_it_is() -> None:
@@ -55,7 +57,7 @@ def test_models_of_one_graph_differ_in_their_defaults_only() -> None:
     turbo, base = zoo.load("sdxl-turbo-unet"), zoo.load("sdxl-unet")
     assert zoo.graph("sdxl-turbo-unet") == "sdxl-unet"
     assert turbo.operators == base.operators
-    assert turbo.bind({"height": 128, "width": 128}).macs == base.bind().macs > turbo.bind().macs
+    assert turbo.bind({"height": 128, "width": 128}).macs == base.bind().macs != turbo.bind().macs
 
 
 @pytest.mark.parametrize(
