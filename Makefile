@@ -1,8 +1,11 @@
-.PHONY: help demo test test-all check lint types layers bench figures peers synth zoo traces clean
+.PHONY: help demo test test-all check lint types mypy pyright layers bench figures peers synth zoo traces clean
 PYTHON ?= python3
 PY := .venv/bin/python
 # What is never used need not be compiled.
 PIP := $(PY) -m pip install -q --no-compile
+# Each worker takes a run of neighbours, so that what a file prepares is prepared once; one that is
+# done takes over half of what another has left.
+TESTS := $(PY) -m pytest -n auto --dist worksteal
 SHOWN := heatvit-deit-small --on edge-128x128 --out docs/figures
 PARTS := arch workloads sim reports
 SHIPPED := $(filter %.py %.yaml %.html %.gz %.csv,$(wildcard *.py $(PARTS:=/*) $(PARTS:=/*/*) $(PARTS:=/*/*/*)))
@@ -14,18 +17,23 @@ demo: .venv/demo ## set up, run the main job on the shipped graphs, write tilewi
 	.venv/bin/tilewise demo --html tilewise-demo.html
 
 test: .venv/tested ## set up and run the tests
-	$(PY) -m pytest -n auto -m "not slow"
+	$(TESTS) -m "not slow"
 
 test-all: .venv/tested ## the tests that take long too
-	$(PY) -m pytest -n auto
+	$(TESTS)
 
 check: lint types layers test ## style, types, layers and tests
 
 lint: .venv/tested ## style
 	$(PY) -m ruff format --check . && $(PY) -m ruff check .
 
-types: .venv/tested .cache/tilewise ## mypy and pyright, strict
-	$(PY) -m mypy && $(PY) -m pyright --pythonpath $(PY)
+types: mypy pyright ## mypy and pyright, strict
+
+mypy: .venv/tested .cache/tilewise
+	$(PY) -m mypy
+
+pyright: .venv/tested .cache/tilewise
+	$(PY) -m pyright --pythonpath $(PY)
 
 layers: .venv/tested ## data flows one way
 	.venv/bin/lint-imports

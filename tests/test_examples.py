@@ -7,17 +7,17 @@ stands below, and must be what comes out.
 
 import doctest
 import importlib
-import os
 import pkgutil
 import re
+import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from tilewise import cli
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("**/*.md"))]
@@ -73,17 +73,18 @@ def same_with_or_without_verilog(lines: list[str]) -> list[str]:
     ]
 
 
-def run_command(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a line as bash does, with `tilewise` of this environment."""
-    here = f'tilewise() {{ "{sys.executable}" -m tilewise "$@"; }}'
-    return subprocess.run(
-        ["bash", "-c", f"set -euo pipefail\n{here}\n{command}"],
-        cwd=folder,
-        env=os.environ | {"COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def printed(command: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What a `tilewise` line prints.
+
+    It runs in this process: tests/test_cli.py and tests/test_wheel.py start the command as a
+    shell does, and a start takes as long as most of these lines do.
+    """
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(shlex.split(command, comments=True)[1:])
+    captured = capsys.readouterr()
+    assert exit_.value.code == 0, f"{command}: {captured.err}"
+    return [line.rstrip() for line in captured.out.rstrip().splitlines()]
 
 
 @pytest.mark.parametrize("name", modules())
@@ -93,9 +94,13 @@ def test_the_examples_of_a_module_say_what_it_does(name: str) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_the_blocks_of_a_document_run_from_top_to_bottom(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for language, line, text in blocks(path.read_text()):
         match language:
@@ -107,15 +112,11 @@ def test_the_blocks_of_a_document_run_from_top_to_bottom(
                 assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0
             case "console":
                 for command, output in expected(text):
-                    done = run_command(command, tmp_path)
-                    assert done.returncode == 0, f"{path.name}, {command}: {done.stderr}"
-                    printed = [line.rstrip() for line in done.stdout.rstrip().splitlines()]
                     wanted = same_with_or_without_verilog(output)
-                    assert same_with_or_without_verilog(printed) == wanted
+                    assert same_with_or_without_verilog(printed(command, capsys)) == wanted
             case "sh":
                 for command in Block(language, line, text).commands:
-                    done = run_command(command, tmp_path)
-                    assert done.returncode == 0, f"{path.name}, {command}: {done.stderr}"
+                    printed(command, capsys)
             case _:
                 pass
 

@@ -43,9 +43,20 @@ def agree(machine: Accelerator, program: Program, fast: Spans, slow: Spans) -> N
     assert account(program, fast, machine) == account(program, slow, machine)
 
 
+# Of these about one in nine jumps; the tests below draw programs that all do.
+@given(programs())
+@settings(max_examples=200)
+def test_with_the_jump_every_span_happens_when_it_does_without(
+    case: tuple[Accelerator, Program],
+) -> None:
+    machine, program = case
+    agree(machine, program, run(program, machine), run(program, machine, jump=False))
+
+
+@pytest.mark.slow
 @given(programs())
 @settings(max_examples=600)
-def test_with_the_jump_every_span_happens_when_it_does_without(
+def test_with_the_jump_every_span_of_many_programs_happens_when_it_does_without(
     case: tuple[Accelerator, Program],
 ) -> None:
     machine, program = case
@@ -61,7 +72,6 @@ def skips_and_agrees(case: tuple[Accelerator, Program], times: int) -> None:
     agree(machine, program, fast, slow)
 
 
-# About one random program in nine jumps as it is; these all do.
 @given(programs(), st.integers(2, 5))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
 def test_what_is_skipped_happens_when_it_would_have(

@@ -15,7 +15,6 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 PARTS = ("arch", "workloads", "sim", "reports")
 WORKLOAD = re.compile(r"^  ([\w-]+)  ", re.MULTILINE)  # a name's line in `tilewise list`
-
 pytestmark = pytest.mark.wheel
 
 
