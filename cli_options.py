@@ -14,6 +14,7 @@ __all__ = [
     "Bind",
     "Bits",
     "Dataflow",
+    "Device",
     "Format",
     "Html",
     "Json",
@@ -112,6 +113,15 @@ Array = Annotated[
 ]
 Dataflow = Annotated[
     str | None, typer.Option("--dataflow", metavar="NAME", help="ws, os or is; ws by default.")
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="An FPGA that must hold every design: a name (list devices) or a .yaml file; instead "
+        "of the space's own, if it names one.",
+    ),
 ]
 Overlap = Annotated[
     str | None, typer.Option("--overlap", metavar="NAME", help="How folds overlap.")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .cli_options import Device
+
 __all__ = ["search"]
 
 
@@ -35,14 +37,7 @@ def search(
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", min=0, help="The same for the same result.")
     ] = 0,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device",
-            metavar="NAME",
-            help="An FPGA that must hold every design: a name (list devices) or a .yaml file.",
-        ),
-    ] = None,
+    device: Device = None,
     confirm: Annotated[
         int,
         typer.Option(
@@ -56,12 +51,13 @@ def search(
 ) -> None:
     """Search SPACE for the designs that nothing beats.
 
-    Prints the front, and its hypervolume beside that of random search.  Needs the extra `search`.
+    Prints the front, and its hypervolume beside that of random search.  With --out, what is killed
+    goes on where it was.  Needs the extra `search`.
     """
     from .arch import fpga
     from .reports.outputs import Outputs
     from .reports.progress import steps
-    from .reports.search import confirmed_line, front_table, lines, refuse_folder, write
+    from .reports.search import PRICED, confirmed_line, front_table, lines, refuse_folder, write
     from .sim.search import problem_of
     from .sim.search import search as searched
 
@@ -70,16 +66,25 @@ def search(
     if out is not None:
         refuse_folder(out, problem.as_dict())
     console = Outputs().console
-    with steps(1, console) as step:
-        found = searched(
-            problem,
-            method=method,
-            evaluations=evaluations,
-            population=population,
-            seed=seed,
-            confirm=confirm,
-            progress=lambda what, done, most: step(f"{what}, {done:,} of {most:,} designs"),
-        )
+    try:
+        with steps(1, console) as step:
+            found = searched(
+                problem,
+                method=method,
+                evaluations=evaluations,
+                population=population,
+                seed=seed,
+                confirm=confirm,
+                keep=None if out is None else out / PRICED,
+                progress=lambda what, done, most: step(f"{what}, {done:,} of {most:,} designs"),
+            )
+    except KeyboardInterrupt:
+        if out is not None:
+            typer.echo(
+                f"tilewise: stopped; what is priced is kept in {out}: the same command goes on",
+                err=True,
+            )
+        raise typer.Exit(130) from None
     written = write(found, out) if out is not None else []
     if len(found.front):
         console.print(front_table(found, console.width))

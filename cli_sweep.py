@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .cli_inputs import UserError
-from .cli_options import Json
+from .cli_options import Device, Json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +55,7 @@ def run(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where the rows go; continued if begun.")
     ],
+    device: Device = None,
     workers: Workers = None,
     scheduler: Cluster = None,
     shard: Part = None,
@@ -70,13 +71,14 @@ def run(
 ) -> None:
     """Evaluate every point of SPACE.
 
-    Writes a row for each; what is killed goes on where it was.  Exits with 1 if a point failed.
+    Writes a row for each; what is killed goes on where it was.  What --device cannot hold is a row
+    whose column infeasible names what it lacks.  Exits with 1 if a point failed.
     """
     from .sim.spaces.study import Study
     from .sim.sweep import Shard, sweep
 
     part = None if shard is None else Shard.read(shard)
-    study = Study.read(space)
+    study = Study.read(space, device)
     _told(
         out,
         lambda progress: sweep(
@@ -168,7 +170,7 @@ def show(
 ) -> None:
     """Show the rows of a sweep."""
     from .reports.files import check_writable, json_text, write_text
-    from .reports.sweep_table import best, records, rows_table
+    from .reports.sweep_table import best, records, roomy, rows_table, telling
     from .sim.sweep import rows
 
     files = [Path(name) for name in (csv, json) if name not in (None, "-")]
@@ -186,8 +188,18 @@ def show(
         else:
             write_text(Path(name), text)
             _say(f"wrote {name}", error=True)
-    if not written:
-        _console().print(rows_table(frame, chosen is not None))
+    if written:
+        return
+    console = _console()
+    if chosen is not None:
+        console.print(rows_table(frame))
+        return
+    names = telling(frame)
+    first = ("point", "latency_s", "energy_j", "infeasible", "error", (sort or "").lstrip("-"))
+    shown = roomy(frame, names, first, console.width)
+    console.print(rows_table(frame[shown], short=True))
+    if left := [name for name in names if name not in shown]:
+        _say(f"no room for {', '.join(left)}: a wider terminal, or --columns, shows them")
 
 
 def _told(folder: Path, work: Callable[[Progress], Status]) -> None:

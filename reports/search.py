@@ -4,6 +4,7 @@ DIR/points.parquet   a row for each design that was evaluated
 DIR/front.csv        those that nothing beats
 DIR/confirmed.csv    some of these with the engine's numbers beside the model's
 DIR/search.json      what was searched for, how, and how good it was
+DIR/priced           what is priced so far, until all of the above is there
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from ..sim.errors import SweepError
 from ..sim.search import Found
+from ..sim.search.memory import forget
 from ..sim.spaces.space import differences
 from ..sim.sweep.parquet import encoded, frame, read, table
 from .files import check_writable, json_text, made, write_bytes, write_text
-from .metric_axes import short_names
-from .sweep_table import rows_table
+from .sweep_table import roomy, rows_table
 from .units import percent
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = [
+    "PRICED",
     "Kept",
     "confirmed_line",
     "front_table",
@@ -39,6 +41,7 @@ __all__ = [
     "write",
 ]
 
+PRICED: Final = "priced"
 _SUMMARY: Final = "search.json"
 _POINTS: Final = "points.parquet"
 _FORMAT: Final = "tilewise-search/1"
@@ -68,23 +71,15 @@ def front_table(found: Found, width: int = 100) -> Table:
         At most 20 rows, spread over the front.
     """
     import numpy as np
-    from rich.console import Console
-    from rich.measure import Measurement
 
     front = found.front
     if len(front) > _MOST_ROWS:
         front = front.iloc[np.linspace(0, len(front) - 1, _MOST_ROWS).round().astype(int)]
     axes = [one.name for one in found.problem.study.axes]
     differing = [name for name in axes if front[name].nunique(dropna=False) > 1]
-    short = short_names(differing)
-    endless, names = Console(width=10_000), ["point", *found.problem.objectives]
-    shown = rows_table(front[names], chosen=True)
-    for name in differing:
-        wider = front[[*names, name]].rename(columns=short)
-        tried = rows_table(wider, chosen=True)
-        if Measurement.get(endless, endless.options, tried).maximum <= width:
-            names, shown = [*names, name], tried
-    return shown
+    first = ["point", *found.problem.objectives]
+    names = roomy(front, [*first, *differing], first, width)
+    return rows_table(front[names], short=True)
 
 
 def lines(found: Found) -> list[str]:
@@ -177,6 +172,7 @@ def write(found: Found, folder: Path) -> list[Path]:
     write_text(written[1], str(found.front.to_csv(index=False)))
     write_text(written[2], str(found.confirmed.to_csv(index=False)))
     write_text(written[3], json_text(summary(found)))
+    forget(folder / PRICED)
     return written
 
 

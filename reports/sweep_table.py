@@ -19,7 +19,7 @@ from .units import quantity
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["best", "came_out", "records", "rows_table", "status_facts"]
+__all__ = ["best", "came_out", "records", "roomy", "rows_table", "status_facts", "telling"]
 
 _UNITS = {"bytes_per_s": "B/s", "per_s": "", "_s": "s", "_js": "J s", "_j": "J", "_hz": "Hz"}
 _FOLLOWS = ("cycles", "edp_js", "macs")  # from other columns, or known to who chose the point
@@ -56,21 +56,44 @@ def best(
     return frame if columns is None else frame[list(columns)]
 
 
-def rows_table(frame: pd.DataFrame, chosen: bool = False) -> Table:
+def telling(frame: pd.DataFrame) -> list[str]:
+    """The columns without those that say the same in every row, or where it comes from."""
+    return [name for name in map(str, frame.columns) if _tells(name, frame)]
+
+
+def roomy(frame: pd.DataFrame, names: Sequence[str], first: Sequence[str], width: int) -> list[str]:
+    """Of columns those for which there is room, in their order.
+
+    Args:
+        frame: The rows.
+        names: Columns, of which the earlier ones are taken rather than the later ones.
+        first: Those of them that are taken before all others, whether there is room or not.
+        width: Of the terminal, in characters.
+    """
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    endless, taken = Console(width=10_000), {name for name in names if name in first}
+    for name in names:
+        tried = [one for one in names if one in {*taken, name}]
+        table = rows_table(frame[tried], short=True)
+        if Measurement.get(endless, endless.options, table).maximum <= width:
+            taken.add(name)
+    return [name for name in names if name in taken]
+
+
+def rows_table(frame: pd.DataFrame, *, short: bool = False) -> Table:
     """Rows as a table.
 
     Args:
         frame: The rows.
-        chosen: Whether the user chose the columns; if not, those that say the same in every row or
-            where it comes from are left out.
+        short: Whether a dotted name is its last part where no other column ends so.
     """
     names = [str(name) for name in frame.columns]
-    if not chosen:
-        names = [name for name in names if _tells(name, frame)]
     table = Table(box=box.SIMPLE_HEAD)
     for name in names:
         text = frame[name].dtype.kind not in "iufb"
-        head = name if chosen else _short(name, names)
+        head = _short(name, names) if short else name
         wraps = name in ("infeasible", "error")
         table.add_column(Text(head), justify="left" if text else "right", no_wrap=not wraps)
     for row in _rows(frame[names]):
@@ -89,6 +112,7 @@ def status_facts(status: Status) -> list[tuple[str, str]]:
     space = manifest.space
     return [
         ("machine", str(space["machine"])),
+        *([("device", str(space["device"]))] if "device" in space else []),
         ("fidelity", str(space["fidelity"])),
         ("points", f"{manifest.points:,} before constraints"),
         ("chunks", f"{status.done:,} of {manifest.chunks:,}, of {manifest.chunk:,} points"),

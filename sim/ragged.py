@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from typing import TypeAlias
 
 import numpy as np
@@ -74,14 +76,15 @@ def run_policies(
         most: The most that one of `symbols` may be.
         base: With `symbols`, the model before anybody pruned it, which `dense` runs.
         workers: Processes.  What they give does not depend on how many there are; policies that
-            share what they have simulated run in the same.
+            share what they have simulated run in the same.  A script with more than one calls this
+            under `if __name__ == "__main__":`, as they import it.
         progress: Told each policy before it is run; with several workers, when it is done.
 
     Raises:
         BindingError: The model has no selectors, or not as many as the trace, or a count is out of
             range.
         MappingError: The machine does not compute in `format`, or cannot hold a tile.
-        PolicyError: A policy needs what is not there.
+        PolicyError: A policy needs what is not there; or a process died.
     """
     case = Case(
         varying=Varying.of(workload, bind or {}, symbols, most, base),
@@ -149,12 +152,20 @@ def _in_parallel(
     # Those of many shapes take longest, so they come first.
     longest = sorted(groups.values(), key=lambda group: not group[0].many)
     found: dict[str, PolicyRun] = {}
-    with ProcessPoolExecutor(min(workers, len(longest))) as pool:
+    # Spawned, not forked: a fork copies locks that other threads of this process hold.
+    context = get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(longest)), mp_context=context) as pool:
         running = [pool.submit(_runs, case, group, images) for group in longest]
-        for done in as_completed(running):
-            for run in done.result():
-                progress(run.policy)
-                found[run.policy.name] = run
+        try:
+            for done in as_completed(running):
+                for run in done.result():
+                    progress(run.policy)
+                    found[run.policy.name] = run
+        except BrokenProcessPool:
+            raise PolicyError(
+                "workers: a process died or could not be started (killed, out of memory, or a "
+                'script without if __name__ == "__main__":); workers=1 needs none'
+            ) from None
     for one in policies:
         yield found[one.name]
 

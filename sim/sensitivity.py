@@ -1,29 +1,34 @@
 """What each number of a machine is worth: latency and energy if it were 10 per cent less or more.
 
-Every number is moved alone, through the cost model.  A whole number moves to the nearest whole
-number; one that is so small that this is no tenth any more, as 1 array, stays.
+Every number is moved alone; the cost model prices all the machines in one go.  A whole number moves
+to the nearest whole number; one that is so small that this is no tenth any more, as 1 array, stays.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..arch import Accelerator
 from ..workloads.graph import Workload
-from .cost import CostModel
+from .cost import BIND, CostModel
 from .errors import MappingError
-from .variants import FieldError, check_field, fields_of, value_at, variant
+from .variants import FieldError, check_field, fields_of, value_at
 
-__all__ = ["SHARE", "Moved", "Sensitivity", "sensitivity"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SHARE", "Moved", "Sensitivity", "Way", "sensitivity"]
 
 SHARE = 0.1
 """The part of a number by which it is moved."""
 
 _FARTHEST = 0.2
 """The part of itself by which a whole number may move: 6 becomes 5 or 7, and 4 stays."""
+
+Way: TypeAlias = Literal["less", "more"]
 
 _METRICS = ("latency_s", "energy_j", "edp_js", "dram_bytes")
 
@@ -37,11 +42,11 @@ class Moved:
         way: Less or more than it is.
         base, value: What it was, and what it is.
         metrics: What the run takes then; empty if the machine cannot run it.
-        infeasible: What forbids it, or nothing.
+        infeasible: The field that forbids it, or nothing.
     """
 
     field: str
-    way: Literal["less", "more"]
+    way: Way
     base: float
     value: float
     metrics: Mapping[str, float]
@@ -94,55 +99,66 @@ def sensitivity(
         TypeError: The machine is a GPU, which the cost model does not price.
         BindingError, MappingError: The run is impossible on the machine as it is.
     """
-    base = CostModel(machine).predict(workload, bind, format=format, batch=images)
     kinds = {name: kind for name, kind in fields_of(machine).items() if kind in ("int", "float")}
     held = {name: value_at(machine, name) for name in kinds}
     numbers = {name: float(one) for name, one in held.items() if isinstance(one, int | float)}
-    moved: list[Moved] = []
-    for name, number in numbers.items():
-        for way, value in _ends(machine, name, number, kinds[name] == "int").items():
-            metrics, why = _run(workload, machine, name, value, bind, format, images)
-            moved.append(
-                Moved(
-                    field=name, way=way, base=number, value=value, metrics=metrics, infeasible=why
-                )
-            )
+    ends: list[tuple[str, Way, float]] = [
+        (name, way, value)
+        for name, number in numbers.items()
+        for way, value in _ends(machine, name, number, kinds[name] == "int").items()
+    ]
+    machines = _machines({name: held[name] for name, _, _ in ends}, kinds, ends)
+    for name, value in (bind or {}).items():
+        machines[f"{BIND}{name}"] = value
+    machines["format"], machines["batch"] = format or machine.default_format, images
+    priced = CostModel(machine).batch(machines, workload)
+    base, *rows = priced[[*_METRICS, "infeasible"]].to_dict("records")
+    if base["infeasible"]:
+        raise MappingError(f"{machine.name} is too small for one tile: {base['infeasible']}")
+    moved = tuple(
+        Moved(
+            field=name,
+            way=way,
+            base=numbers[name],
+            value=value,
+            metrics={} if row["infeasible"] else {key: float(row[key]) for key in _METRICS},
+            infeasible=row["infeasible"],
+        )
+        for (name, way, value), row in zip(ends, rows, strict=True)
+    )
     return Sensitivity(
         workload=workload.name,
         machine=machine.name,
         format=format or machine.default_format,
         images=images,
-        metrics={key: getattr(base, key) for key in _METRICS},
-        moved=tuple(moved),
+        metrics={key: float(base[key]) for key in _METRICS},
+        moved=moved,
         still=tuple(name for name in numbers if all(one.field != name for one in moved)),
     )
 
 
-def _run(
-    workload: Workload,
-    machine: Accelerator,
-    name: str,
-    value: float,
-    bind: Mapping[str, int] | None,
-    format: str | None,
-    images: int,
-) -> tuple[Mapping[str, float], str]:
-    """What a run takes with another number at a field; or nothing, and what forbids it."""
-    try:
-        changed = variant(machine, {name: value})
-        assert isinstance(changed, Accelerator)
-        found = CostModel(changed).predict(workload, bind, format=format, batch=images)
-    except (FieldError, MappingError) as error:
-        return {}, " ".join(str(error).split())
-    return {key: getattr(found, key) for key in _METRICS}, ""
+def _machines(
+    held: Mapping[str, Any], kinds: Mapping[str, str], ends: Sequence[tuple[str, Way, float]]
+) -> pd.DataFrame:
+    """A row for the machine as it is, and one for each number that is moved."""
+    import pandas as pd
+
+    rows = len(ends) + 1
+    frame = pd.DataFrame(
+        {
+            name: pd.Series([value] * rows, dtype="int64" if kinds[name] == "int" else "float64")
+            for name, value in held.items()
+        }
+    )
+    for at, (name, _, value) in enumerate(ends, start=1):
+        frame.loc[at, name] = value
+    return frame
 
 
-def _ends(
-    machine: Accelerator, name: str, number: float, whole: bool
-) -> dict[Literal["less", "more"], float]:
+def _ends(machine: Accelerator, name: str, number: float, whole: bool) -> dict[Way, float]:
     """The numbers on either side that the field allows."""
-    found: dict[Literal["less", "more"], float] = {}
-    ways: tuple[tuple[Literal["less", "more"], int], ...] = (("less", -1), ("more", 1))
+    found: dict[Way, float] = {}
+    ways: tuple[tuple[Way, int], ...] = (("less", -1), ("more", 1))
     for way, sign in ways:
         value = number * (1 + sign * SHARE)
         if whole:

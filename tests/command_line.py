@@ -18,14 +18,14 @@ class Ended(NamedTuple):
 
 
 class Run:
-    """Runs a command line in this process."""
+    """Runs command lines in this process, each with some first arguments before its own."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
+    def __init__(self, capsys: pytest.CaptureFixture[str], *first: str) -> None:
+        self._capsys, self._first = capsys, first
 
     def __call__(self, *arguments: str) -> Ended:
         with pytest.raises(SystemExit) as exit_:
-            cli.main(arguments)
+            cli.main((*self._first, *arguments))
         assert isinstance(exit_.value.code, int)
         captured = self._capsys.readouterr()
         return Ended(exit_.value.code, captured.out, captured.err)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
+from command_line import Run
+from figure_laws import assert_text_lies_inside
 
-from tilewise import cli
 from tilewise.arch import load_machine
 from tilewise.reports.cliff import cliff_figure, cliff_notes, cliff_rows
 from tilewise.reports.figures import INCHES, Width, csv_text, paths, save_figure, tex_table
@@ -42,7 +42,6 @@ PRUNED = vit(depth=4, embed=64, heads=2, image=96, classes=10, selectors=(2, 3))
     {"kept_1": 22, "kept_2": 9}
 )
 COUNTS = np.array([[22, 9], [30, 20], [12, 4], [22, 10]])
-Tilewise = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +96,7 @@ def test_fonts_are_embedded_as_truetype(draw: Callable[[Width], Any], tmp_path: 
 
 def test_all_text_has_eight_points_and_lies_inside(draw: Callable[[Width], Any]) -> None:
     for width in INCHES:
-        figure = draw(width)
-        figure.draw_without_rendering()
-        sizes = {text.get_fontsize() for text in figure.findobj(Text) if text.get_text()}
-        assert sizes == {8}
-        drawn = figure.get_tightbbox()
-        wide, high = figure.get_size_inches()
-        assert 0 <= drawn.x0 < drawn.x1 <= wide
-        assert 0 <= drawn.y0 < drawn.y1 <= high
+        assert_text_lies_inside(draw(width), width)
 
 
 @pytest.mark.parametrize("width", INCHES)
@@ -289,20 +281,13 @@ def found(name: str) -> Workload:
 @pytest.fixture
 def tilewise(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Tilewise:
+) -> Run:
     """Runs a command line in this process, on a small model."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("tilewise.cli_inputs.find_workload", found)
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main(arguments)
-        captured = capsys.readouterr()
-        assert isinstance(exit_.value.code, int)
-        return exit_.value.code, captured.out, captured.err
-
-    return call
+    return Run(capsys)
 
 
 @pytest.fixture
@@ -328,7 +313,7 @@ def traced(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("machine", ["gemmini-16x16", "a100-80gb", "zcu102-heatvit"])
 def test_figure_writes_its_files(
-    tilewise: Tilewise, tmp_path: Path, what: str, more: tuple[str, ...], named: str, machine: str
+    tilewise: Run, tmp_path: Path, what: str, more: tuple[str, ...], named: str, machine: str
 ) -> None:
     code, out, err = tilewise("figure", what, "m", "--on", machine, "--out", "new/folder", *more)
     assert (code, err) == (0, "")
@@ -371,7 +356,7 @@ def test_figure_writes_its_files(
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line(
-    tilewise: Tilewise, tmp_path: Path, arguments: tuple[str, ...], error: str
+    tilewise: Run, tmp_path: Path, arguments: tuple[str, ...], error: str
 ) -> None:
     (tmp_path / "file").touch()
     what, *more = arguments
@@ -384,7 +369,7 @@ def test_what_a_user_gets_wrong_is_one_line(
 
 
 def test_images_of_different_sizes_are_drawn_too(
-    tilewise: Tilewise, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tilewise: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -401,7 +386,7 @@ def test_images_of_different_sizes_are_drawn_too(
 
 
 @pytest.mark.usefixtures("traced")
-def test_advise_prints_sentences_and_numbers(tilewise: Tilewise) -> None:
+def test_advise_prints_sentences_and_numbers(tilewise: Run) -> None:
     code, out, err = tilewise("advise", "m", "--on", "gemmini-16x16", "--json", "a.json")
     assert (code, err) == (0, "")
     assert re.search(r"^  kept_1=", out, re.MULTILINE)

@@ -309,8 +309,6 @@ def test_images_that_run_alone_are_not_padded_to_others() -> None:
     assert (some.executed(own, some.batches(own)) == some.counts).all()
 
 
-# From Python 3.12 on, where another thread runs, as under pytest-xdist.
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_two_processes_give_exactly_what_one_gives() -> None:
     counts = trace("digits16").array()[:6]
     chosen = [policy(name) for name in ("pad-batch", "exact", "pack", "exact/image")]

@@ -5,22 +5,22 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from optional import needed
 
-from tilewise import cli
 from tilewise.arch import fpga
 from tilewise.reports.search import kept
-from tilewise.sim.errors import SpaceError
+from tilewise.sim.errors import SpaceError, SweepError
 from tilewise.sim.search import METHODS, Found, problem_of, search
 from tilewise.sim.search import problem as search_problem
 from tilewise.sim.search.evolving import Blocks, blocks_of, evolved
@@ -64,7 +64,9 @@ def instead(study: Study, points: pd.DataFrame) -> pd.DataFrame:
     latency = 1 / rows + 1 / cols + 1 / gigabytes + slow
     energy = rows + 2 * cols + gigabytes
     none = (rows == 8) & (cols == 4)
-    columns: dict[str, Any] = dict.fromkeys(METRICS, latency)
+    columns: dict[str, Any] = {
+        name: latency if kind is float else rows.astype(np.int64) for name, kind in METRICS.items()
+    }
     columns |= {"latency_s": np.where(none, np.nan, latency), "energy_j": energy}
     columns["infeasible"] = np.where(none, "buffers.input_bytes", "").astype(object)
     return pd.DataFrame({**columns, "error": None}, index=points.index)
@@ -200,11 +202,11 @@ def test_accuracy_is_wanted_high_and_seen_by_the_search() -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_device_excludes_what_it_cannot_hold() -> None:
-    free = search(Space.of(TINY), ("latency_s", "dsp"), evaluations=100, population=10)
+    free = search(Space.of(TINY), ("latency_s", "dsp"), evaluations=40, population=10)
     none = search(
         Space.of({**TINY, "axes": TINY["axes"] | {"array.cols": [64, 128], "array.rows": [8, 16]}}),
         ("latency_s", "dsp"),
-        evaluations=100,
+        evaluations=10,
         population=4,
         device=fpga.device("zcu102").replace(
             resources=fpga.device("zcu102").resources.replace(dsp=700)
@@ -216,6 +218,65 @@ def test_a_device_excludes_what_it_cannot_hold() -> None:
         assert ("dsp" in row["infeasible"]) == (row["dsp"] > 700)
         assert row["feasible"] == (not row["infeasible"])
     assert 0 < none.points["feasible"].sum() < len(none.points)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_device_of_a_space_is_the_searchs_unless_another_is_given() -> None:
+    sides = {"array.rows": [16, 32], "array.cols": [16, 64, 128], "array.dataflow": ["ws"]}
+    free: dict[str, Any] = {**TINY, "axes": sides, "constraints": []}
+    space = Space.of({**free, "device": "zcu104"})
+    own, other = problem_of(space, OBJECTIVES), problem_of(space, OBJECTIVES, "zcu102")
+    assert own.as_dict() == problem_of(Space.of(free), OBJECTIVES, "zcu104").as_dict()
+    assert other.as_dict() == problem_of(Space.of(free), OBJECTIVES, "zcu102").as_dict()
+    found = search(own, method="random", evaluations=6)
+    small = found.points["dsp"].gt(1728)  # what a ZU7EV has
+    assert small.any()
+    assert found.points["latency_s"][small].notna().any(), "priced, as a search learns from it"
+    assert not found.points["feasible"][small].any()
+
+
+class KilledError(Exception):
+    """Stands in for kill -9."""
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("method", ["nsga2", "optuna"])
+def test_a_killed_search_goes_on_and_comes_to_the_same(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {"method": method, "evaluations": 30, "population": 6, "seed": 3}
+    whole = search(Space.of(TINY), OBJECTIVES, **asked)
+    priced: list[int] = []
+
+    def counted(study: Study, points: pd.DataFrame) -> pd.DataFrame:
+        priced.append(len(points))
+        if len(priced) == 3:
+            raise KilledError
+        return instead(study, points)
+
+    monkeypatch.setattr(search_problem, "evaluate", counted)
+    with pytest.raises(KilledError):
+        search(Space.of(TINY), OBJECTIVES, keep=tmp_path / "kept", **asked)
+    before = sum(priced[:2])
+    (tmp_path / "kept" / "part-000000099.parquet").write_bytes(b"half a file")
+    again = search(Space.of(TINY), OBJECTIVES, keep=tmp_path / "kept", **asked)
+    pd.testing.assert_frame_equal(again.points, whole.points, check_dtype=False)
+    assert again.trace == whole.trace
+    assert again.random == whole.random
+    assert 0 < before + sum(priced[3:]) <= 38, "no design was priced twice"
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_kept_of_one_search_is_nothing_to_another(tmp_path: Path) -> None:
+    parts: list[int] = []
+    for machine in ("edge-32x32", "edge-128x128", "edge-32x32"):
+        given = Space.of({**TINY, "machine": machine})
+        search(given, OBJECTIVES, method="random", evaluations=10, keep=tmp_path)
+        parts.append(len(list(tmp_path.glob("part-*"))))
+    assert 0 < parts[0] < parts[1] == parts[2], "the third is the first again"
+    (tmp_path / "file").touch()
+    with pytest.raises(SweepError, match="file/in cannot be written: Not a directory"):
+        search(Space.of(TINY), OBJECTIVES, evaluations=10, keep=tmp_path / "file" / "in")
 
 
 def test_the_front_is_confirmed_by_the_engine() -> None:
@@ -284,20 +345,13 @@ def test_without_the_extra_a_search_says_which(monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def tilewise(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
+) -> Run:
     """Runs `tilewise search` in this process, on a space in `space.yaml`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     Path("space.yaml").write_text(json.dumps(SPACE))  # JSON is YAML
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main(("search", "space.yaml", *arguments))
-        captured = capsys.readouterr()
-        assert isinstance(exit_.value.code, int)
-        return exit_.value.code, captured.out, captured.err
-
-    return call
+    return Run(capsys, "search", "space.yaml")
 
 
 @pytest.mark.usefixtures("quick")
@@ -314,6 +368,7 @@ def test_the_command_prints_the_front_and_keeps_everything(tilewise: Any) -> Non
     assert again.summary["problem"]["device"] == "zcu102"
     assert len(again.summary["front"]) == len(pd.read_csv("out/front.csv"))
     assert tilewise(*asked)[0] == 0
+    assert not Path("out/priced").exists(), "all of it stands in the four files"
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
 
 

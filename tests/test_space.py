@@ -331,6 +331,17 @@ def test_the_hash_changes_with_what_changes_the_points() -> None:
     assert len(hashes) == 5
 
 
+def test_a_device_is_part_of_the_space_and_its_path_counts_from_where_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = Space.of(space({"array.rows": [8]}).as_dict(), tmp_path / "spaces")
+    named = free.on("zcu102")
+    assert Space.of(named.as_dict()) == named
+    assert len({one.content_hash for one in (free, named, free.on("zcu104"))}) == 3
+    monkeypatch.chdir(tmp_path)
+    assert free.on("boards/own.yaml").device == "../boards/own.yaml"
+
+
 def test_differences_say_what_was_and_what_is() -> None:
     one, other = space({"array.rows": [8]}), space({"array.cols": [8]}, fidelity="engine")
     assert differences(one.as_dict(), other.as_dict()) == [
@@ -389,7 +400,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"axes": {"workload": ["deit-small"]}}, "it stands beside axes too"),
     ({"axes": {"batch": [0]}}, r"axes\.batch: wanted at least 1"),
     ({"axes": {"format": ["int9"]}}, "axes.format: wanted one of .*; the nearest is int8"),
-    ({"axes": {"bits": ["W9"]}}, "axes.bits: bits: wanted one of"),
+    ({"axes": {"bits": ["W9"]}}, "axes.bits: wanted one of"),
     ({"axes": {}, "machine": "edge-32x33"}, "machine: .* the nearest is edge-32x32"),
     ({"axes": {}, "workload": "deit-smal"}, "axes.workload: .* did you mean deit-small"),
     ({"axes": {}, "fidelity": "engin"}, "fidelity: .* the nearest is engine"),
@@ -408,6 +419,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"axes": {}, "constraints": [3]}, r"constraints\[0\]: wanted an expression, got 3"),
     ({"axes": {"policy": ["pack"]}}, "a policy runs a token trace: say tokens too"),
     ({"axes": {}, "machine": "a100-80gb"}, "the cost model is of accelerators"),
+    ({"axes": {}, "device": "zcu10"}, r"device: wanted one of .* the nearest is zcu104"),
+    ({"axes": {}, "device": 3}, "device: wanted the name of an FPGA, got 3"),
+    (
+        {"axes": {}, "machine": "a100-80gb", "fidelity": "engine", "device": "zcu102"},
+        "device: a100-80gb is a GPU, which no FPGA can be",
+    ),
 ]
 
 

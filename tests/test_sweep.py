@@ -18,13 +18,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from command_line import Run
 from deadly_study import DeadlyStudy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optional import needed
 
-from tilewise import __version__, cli
-from tilewise.arch import load_machine
+from tilewise import __version__
+from tilewise.arch import fpga, load_machine
 from tilewise.sim.errors import SpaceError, SweepError
 from tilewise.sim.policies import policy
 from tilewise.sim.ragged import run_policies
@@ -146,6 +147,29 @@ def test_an_infeasible_point_names_what_forbids_it(tmp_path: Path) -> None:
     found = rows(tmp_path)
     assert found["infeasible"].tolist()[:2] == ["buffers.accumulator_bytes", "array.overlap"]
     assert found["latency_s"].notna().tolist() == [False, False, True]
+
+
+def test_a_device_makes_what_it_cannot_hold_infeasible_and_nothing_else(tmp_path: Path) -> None:
+    axes = {"array.rows": [8, 64, 128], "array.cols": [64], "array.count": [1]}
+    free = Space.of({"machine": "edge-32x32", "workload": MODEL, "axes": axes})
+    for name, one in (("free", free), ("zcu102", free.on("zcu102"))):
+        sweep(one, tmp_path / name, workers=1)
+    found, without = rows(tmp_path / "zcu102"), rows(tmp_path / "free")
+    assert found["infeasible"].fillna("").tolist() == ["", "dsp", "dsp, ff"]
+    for at, row in enumerate(found.to_dict("records")):
+        machine: Any = load_machine("edge-32x32")
+        machine = machine.replace(array=machine.array.replace(rows=row["array.rows"], cols=64))
+        built = fpga.resources(machine, format="int8")
+        small = fpga.Fit(resources=built, device=fpga.device("zcu102")).excesses
+        if small:
+            assert row["infeasible"] == ", ".join(each.resource for each in small)
+        else:
+            assert row["latency_s"] == without["latency_s"][at], "as without"
+            assert row["dsp"] == built.total.count("dsp")
+    assert found["latency_s"].notna().sum() == 1
+    assert set(found["config_hash"]).isdisjoint(without["config_hash"])
+    with pytest.raises(SweepError, match='device was "zcu102", is gone'):
+        sweep(free, tmp_path / "zcu102", workers=1)
 
 
 def test_bits_are_those_of_the_option(tmp_path: Path) -> None:
@@ -617,22 +641,15 @@ RUN = ("run", "space.yaml", "--out", "out", "--workers", "1")
 @pytest.fixture
 def tilewise(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Any:
+) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     Path("space.yaml").write_text(json.dumps(QUICK))
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main(["sweep", *arguments])
-        assert isinstance(exit_.value.code, int)
-        captured = capsys.readouterr()
-        return exit_.value.code, captured.out, captured.err
-
-    return run
+    return Run(capsys, "sweep")
 
 
-def test_the_exit_status_says_that_a_point_failed(tilewise: Any) -> None:
+def test_the_exit_status_says_that_a_point_failed(tilewise: Run) -> None:
     code, out, err = tilewise(*RUN)
     assert code == 1
     assert out == ("out: 10 rows: 6 with metrics, 4 failed; 2 points excluded by constraints\n")
@@ -643,7 +660,7 @@ def test_the_exit_status_says_that_a_point_failed(tilewise: Any) -> None:
     assert tilewise("run", "fine.yaml", "--out", "fine")[0] == 0
 
 
-def test_status_says_how_far_a_sweep_is(tilewise: Any) -> None:
+def test_status_says_how_far_a_sweep_is(tilewise: Run) -> None:
     tilewise(*RUN, "--chunk", "5", "--shard", "2/2")
     code, out, _ = tilewise("status", "out")
     assert code == 0
@@ -652,14 +669,14 @@ def test_status_says_how_far_a_sweep_is(tilewise: Any) -> None:
     assert "3 of 3, of 5 points" in tilewise("status", "out")[1]
 
 
-def test_shards_are_merged(tilewise: Any, whole: pd.DataFrame) -> None:
+def test_shards_are_merged(tilewise: Run, whole: pd.DataFrame) -> None:
     for shard in ("1/2", "2/2"):
         tilewise("run", "space.yaml", "--out", shard[0], "--workers", "1", "--shard", shard)
     assert tilewise("merge", "1", "2", "--out", "all")[0] == 1
     same(rows("all"), whole)
 
 
-def test_rows_are_shown_sorted_and_written_as_csv_and_json(tilewise: Any) -> None:
+def test_rows_are_shown_sorted_and_written_as_csv_and_json(tilewise: Run) -> None:
     tilewise(*RUN)
     code, out, _ = tilewise("show", "out", "--sort", "latency_s", "--head", "3")
     assert code == 0
@@ -679,6 +696,19 @@ def test_rows_are_shown_sorted_and_written_as_csv_and_json(tilewise: Any) -> Non
     assert len(Path("rows.csv").read_text().splitlines()) == 11
 
 
+def test_columns_without_room_are_named_and_metrics_are_shown(
+    tilewise: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tilewise(*RUN)
+    for columns, left in (("70", "kept_1"), ("300", "")):
+        monkeypatch.setenv("COLUMNS", columns)
+        _, out, _ = tilewise("show", "out")
+        head = next(line for line in out.splitlines() if "point" in line)
+        assert {"latency_s", "energy_j", "error"} <= set(head.split())
+        assert ("no room for " in out) == bool(left)
+        assert ("…" in head) is False
+
+
 MISTAKES: list[tuple[list[str], str]] = [
     (["run", "none.yaml", "--out", "o"], "none.yaml: wanted a YAML file, got no such file"),
     (["run", "space.yaml", "--out", "space.yaml/o"], "space.yaml/o cannot be written: Not a dir"),
@@ -688,6 +718,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     ),
     (["run", "space.yaml", "--out", "o", "--shard", "5/4"], "--shard 5/4"),
     (["run", "space.yaml", "--out", "o", "--chunk", "0"], "Invalid value for '--chunk'"),
+    (["run", "space.yaml", "--out", "o", "--device", "zcu10"], "device: wanted one of u250, "),
+    (["run", "space.yaml", "--out", "o", "--device", "zcu102"], "a100-80gb is a GPU, which no"),
     (["run", "space.yaml", "--out", "."], ". holds no sweep, but "),
     (["status", "."], ". holds no sweep: there is no manifest.json"),
     (["show", "there", "--sort", "latenci_s"], "no column is called latenci_s; the nearest is lat"),
@@ -698,7 +730,7 @@ MISTAKES: list[tuple[list[str], str]] = [
 ]
 
 
-def test_a_mistake_is_one_line_and_exit_status_2(tilewise: Any) -> None:
+def test_a_mistake_is_one_line_and_exit_status_2(tilewise: Run) -> None:
     tilewise("run", "space.yaml", "--out", "there", "--workers", "1")
     for arguments, wanted in MISTAKES:
         code, out, err = tilewise(*arguments)
@@ -709,7 +741,7 @@ def test_a_mistake_is_one_line_and_exit_status_2(tilewise: Any) -> None:
 
 
 @on_linux
-def test_a_full_disk_keeps_what_is_there(tilewise: Any, whole: pd.DataFrame) -> None:
+def test_a_full_disk_keeps_what_is_there(tilewise: Run, whole: pd.DataFrame) -> None:
     tilewise(*RUN, "--chunk", "4", "--shard", "1/3")
     run_ = f"{sys.executable} -m tilewise sweep resume out --workers 1"
     # A file may be no longer than 1 KiB: the next chunk is the first that does not fit.
@@ -726,7 +758,7 @@ def test_a_full_disk_keeps_what_is_there(tilewise: Any, whole: pd.DataFrame) -> 
     same(rows("out"), whole)
 
 
-def test_a_space_without_points_writes_nothing(tilewise: Any) -> None:
+def test_a_space_without_points_writes_nothing(tilewise: Run) -> None:
     Path("none.yaml").write_text(json.dumps({**QUICK, "constraints": ["batch > 9"]}))
     code, _, err = tilewise("run", "none.yaml", "--out", "out")
     assert (code, err) == (

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.text import Text
+from command_line import Run
+from figure_laws import assert_text_lies_inside
 from optional import needed
 
-from tilewise import cli
 from tilewise.arch import Accelerator, load_machine
 from tilewise.reports.fidelity import fidelity_figure, fidelity_rows, fidelity_values
 from tilewise.reports.figures import INCHES, Width, paths, save_figure
@@ -36,6 +36,7 @@ from tilewise.sim.sensitivity import SHARE, Sensitivity, sensitivity
 from tilewise.sim.spaces.space import Space
 from tilewise.sim.spaces.study import Study
 from tilewise.sim.sweep import sweep
+from tilewise.sim.variants import variant
 from tilewise.workloads.graph import Workload
 from tilewise.workloads.zoo.vit import vit
 
@@ -51,7 +52,6 @@ GPU: dict[str, Any] = {  # milliseconds a point
     "workload": "heatvit-digits16",
     "axes": {"dram.bytes_per_s": [2e11, 1e12, 2e12], "batch": [1, 8, 64]},
 }
-Tilewise = Callable[..., tuple[int, str, str]]
 
 
 def made_up(rows: int, seed: int = 0) -> pd.DataFrame:
@@ -111,15 +111,7 @@ def draw(
 
 @pytest.mark.parametrize("width", INCHES)
 def test_text_has_eight_points_and_lies_inside(draw: Callable[[Width], Any], width: Width) -> None:
-    figure = draw(width)
-    figure.draw_without_rendering()
-    sizes = {text.get_fontsize() for text in figure.findobj(Text) if text.get_text()}
-    assert sizes == {8}
-    drawn = figure.get_tightbbox()
-    wide, high = figure.get_size_inches()
-    assert wide == INCHES[width]
-    assert 0 <= drawn.x0 < drawn.x1 <= wide
-    assert 0 <= drawn.y0 < drawn.y1 <= high
+    assert_text_lies_inside(draw(width), width)
 
 
 @pytest.mark.parametrize("width", INCHES)
@@ -226,6 +218,9 @@ def test_a_tornado_has_the_cost_models_numbers(moved: Sensitivity) -> None:
     more = rows["clock_hz", "more"]
     assert more["latency_s"] == CostModel(quick).predict(MODEL).latency_s
     assert more["latency_s_change"] == pytest.approx(more["latency_s"] / base.latency_s - 1)
+    for field in ("buffers.weight_bytes", "vector.lanes"):  # a whole number, and a group of its own
+        own = CostModel(variant(machine, {field: rows[field, "less"]["value"]})).predict(MODEL)
+        assert rows[field, "less"]["energy_j"] == own.energy_j
     for row in rows.values():
         assert abs(row["value"] - row["base"]) <= 0.2 * abs(row["base"])
         assert (row["value"] > row["base"]) == (row["way"] == "more")
@@ -281,25 +276,18 @@ def found(name: str) -> Workload:
 @pytest.fixture
 def tilewise(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Tilewise:
+) -> Run:
     """Runs `tilewise figure` in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("tilewise.cli_inputs.find_workload", found)
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main(("figure", *arguments))
-        captured = capsys.readouterr()
-        assert isinstance(exit_.value.code, int)
-        return exit_.value.code, captured.out, captured.err
-
-    return call
+    return Run(capsys, "figure")
 
 
 @pytest.mark.parametrize("what", ["pareto", "parallel"])
 def test_a_folder_of_a_sweep_or_a_search_is_drawn(
-    tilewise: Tilewise, tmp_path: Path, what: str
+    tilewise: Run, tmp_path: Path, what: str
 ) -> None:
     needed("pymoo")
     sweep(Space.of(GPU), "swept", workers=1)
@@ -316,7 +304,7 @@ def test_a_folder_of_a_sweep_or_a_search_is_drawn(
     assert "energy_j" in columns
 
 
-def test_sensitivity_and_fidelity_write_tables_too(tilewise: Tilewise, tmp_path: Path) -> None:
+def test_sensitivity_and_fidelity_write_tables_too(tilewise: Run, tmp_path: Path) -> None:
     Path("space.yaml").write_text(json.dumps(SPACE))
     for name, arguments in (
         ("fidelity-space", ("fidelity", "space.yaml", "--points", "4", "--seed", "1")),
@@ -348,7 +336,7 @@ def test_sensitivity_and_fidelity_write_tables_too(tilewise: Tilewise, tmp_path:
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line(
-    tilewise: Tilewise, arguments: tuple[str, ...], error: str
+    tilewise: Run, arguments: tuple[str, ...], error: str
 ) -> None:
     if "swept" in arguments:
         sweep(Space.of(GPU), "swept", workers=1)

@@ -27,7 +27,6 @@ __all__ = [
     "broken",
     "columns_of",
     "frame_of",
-    "keys_of",
     "shares_of_steps",
     "snapped",
     "study_of",
@@ -98,9 +97,3 @@ def frame_of(study: Study, columns: Columns) -> pd.DataFrame:
         else:
             found[one.name] = column
     return pd.DataFrame(found)
-
-
-def keys_of(designs: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """What tells one design from another, row by row."""
-    filled = designs.astype(object).where(designs.notna(), None)
-    return list(zip(*(filled[name].tolist() for name in filled), strict=True))

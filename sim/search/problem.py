@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -15,16 +15,16 @@ from ...arch.component import RESOURCES
 from ...arch.device import Device
 from ...arch.explain import nearest
 from ..errors import SweepError
+from ..spaces.device import Builder
 from ..spaces.evaluate import evaluate, metrics_of
 from ..spaces.study import Study
 from .designs import Shares, broken, columns_of, frame_of
-from .device import Builder
 from .front import Values
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["OBJECTIVES", "Accuracy", "Priced", "Problem", "SearchError"]
+__all__ = ["OBJECTIVES", "Accuracy", "Evaluate", "Priced", "Problem", "SearchError"]
 
 OBJECTIVES: tuple[str, ...] = (
     "latency_s",
@@ -38,6 +38,10 @@ OBJECTIVES: tuple[str, ...] = (
 
 Accuracy: TypeAlias = "Callable[[pd.DataFrame], Sequence[float] | NDArray[np.float64]]"
 """From designs, a column for each axis, to what each is worth `(designs,)`, more being better."""
+
+
+Evaluate: TypeAlias = "Callable[[Study, pd.DataFrame], pd.DataFrame]"
+"""From a study and designs to a row for each, as `spaces.evaluate.evaluate` gives them."""
 
 
 class SearchError(SweepError):
@@ -65,16 +69,19 @@ class Problem:
     """Objectives over a space: what an optimiser is given, whichever it is.
 
     Attributes:
-        study: The space, with what it names.
+        study: The space, with what it names; without its device, as what does not fit is priced
+            too, so that a search sees by how much it fails and what for.
         objectives: Two or more of `OBJECTIVES`.
         device: An FPGA that must hold every design; None if nothing must.
         accuracy: What designs are worth to the caller; needed if it is an objective.
+        evaluate: What prices designs: a study's metrics, as `spaces.evaluate.evaluate`.
     """
 
     study: Study
     objectives: tuple[str, ...]
     device: Device | None = None
     accuracy: Accuracy | None = field(default=None, repr=False)
+    evaluate: Evaluate = field(default_factory=lambda: evaluate, repr=False)
 
     @classmethod
     def of(
@@ -85,6 +92,12 @@ class Problem:
         accuracy: Accuracy | None = None,
     ) -> Self:
         """A problem that makes sense.
+
+        Args:
+            study: The space, with what it names.
+            objectives: Two or more of `OBJECTIVES`.
+            device: An FPGA instead of the one that the space names, if any.
+            accuracy: As the attribute.
 
         Raises:
             SearchError: An objective is unknown, there twice, alone, or nobody can say it; or the
@@ -103,10 +116,12 @@ class Problem:
             raise SearchError("objectives: dram_bytes is not known of a whole token trace")
         if study.space.sample.listed:
             raise SearchError("sample: a search chooses its points; write axes instead of a list")
+        device = device or study.device
         wants_fpga = device is not None or any(name in RESOURCES for name in objectives)
         if wants_fpga and isinstance(study.machine, Gpu):
             raise SearchError(f"{study.machine.name} is a GPU, which no FPGA can be; leave it out")
-        return cls(study=study, objectives=objectives, device=device, accuracy=accuracy)
+        free = replace(study, device=None)
+        return cls(study=free, objectives=objectives, device=device, accuracy=accuracy)
 
     @property
     def signs(self) -> Values:
@@ -117,7 +132,7 @@ class Problem:
     def builder(self) -> Builder | None:
         """What estimates resources; None if nobody asks for them."""
         asked = self.device is not None or any(name in RESOURCES for name in self.objectives)
-        return Builder(study=self.study, device=self.device) if asked else None
+        return Builder.of(self.study, self.device) if asked else None
 
     def designs(self, shares: Shares) -> tuple[pd.DataFrame, NDArray[np.int64]]:
         """The designs at some shares, and how many constraints of the space each breaks."""
@@ -128,7 +143,7 @@ class Problem:
         """What designs come to, all of them at once."""
         import pandas as pd
 
-        metrics = evaluate(self.study, designs)
+        metrics = self.evaluate(self.study, designs)
         infeasible = [text if isinstance(text, str) else "" for text in metrics["infeasible"]]
         error = [text if isinstance(text, str) else "" for text in metrics["error"]]
         wrong = np.array([float(bool(a or b)) for a, b in zip(infeasible, error, strict=True)])
@@ -152,7 +167,7 @@ class Problem:
     def as_dict(self) -> dict[str, Any]:
         """What is searched for, ready for JSON."""
         return {
-            "space": self.study.space.as_dict(),
+            "space": replace(self.study.space, device="").as_dict(),
             "inputs": self.study.inputs,
             "objectives": list(self.objectives),
             "device": self.device.name if self.device else None,

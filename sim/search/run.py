@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from ...arch import fpga
 from ...arch.device import Device
 from ...arch.explain import nearest
-from ..spaces.evaluate import evaluate
-from ..spaces.sampling import Sample
 from ..spaces.space import Space
 from ..spaces.study import Study
-from .designs import Shares, keys_of, study_of
+from .archive import Archive
+from .confirmed import confirmed
+from .designs import Shares, study_of
 from .front import Values, box, hypervolume, knee, nondominated
+from .memory import Memory
 from .nsga2 import Nsga2
 from .problem import Accuracy, Problem, SearchError
 from .random_search import RandomSearch
@@ -159,6 +160,7 @@ def search(
     device: str | Path | Device | None = None,
     accuracy: Accuracy | None = None,
     confirm: int = 0,
+    keep: str | Path | None = None,
     progress: Progress = lambda what, done, most: None,
 ) -> Found:
     """Search a space for the designs that nothing beats.
@@ -175,12 +177,15 @@ def search(
         device: An FPGA that must hold every design: a name or a YAML file.
         accuracy: What designs are worth, if accuracy is an objective.
         confirm: Designs of the front that the engine runs too.
+        keep: A folder for what is priced, as it is: the same search with it goes on where it was
+            killed, and comes to the same.
         progress: Told after every generation.
 
     Raises:
         SpaceError: The space names what is not there.
         SearchError: The objectives make no sense, the extra is missing, or no design satisfies the
             constraints.
+        SweepError: What is priced cannot be kept.
         MachineError: There is no such device.
     """
     if isinstance(space, Problem):
@@ -188,12 +193,14 @@ def search(
     else:
         problem = problem_of(space, objectives, device, accuracy)
     _check(method, evaluations, population, confirm)
+    if keep is not None:
+        problem = replace(problem, evaluate=Memory.of(keep, problem.evaluate).evaluate)
     size = population or min(_POPULATION, max(4, evaluations // 10))
-    rival = _Archive(problem, evaluations)
+    rival = Archive(problem, evaluations)
     _ran(RandomSearch(problem, min(evaluations, _BATCH), seed), rival, "random", progress)
     priced = rival
     if method != "random":
-        priced = _Archive(problem, evaluations)
+        priced = Archive(problem, evaluations)
         _ran(METHODS[method].make(problem, size, seed), priced, method, progress)
     low, span = _scale(priced, rival)
     reference = {
@@ -215,65 +222,10 @@ def search(
         confirmed=points[:0],
     )
     progress("engine", 0, confirm)
-    return replace(found, confirmed=_confirmed(found, confirm))
+    return replace(found, confirmed=confirmed(problem, found.front, found.knee, confirm))
 
 
-class _Archive:
-    """Every design that was priced, once, in order."""
-
-    def __init__(self, problem: Problem, most: int) -> None:
-        self.problem, self.most = problem, most
-        self.rows: list[pd.DataFrame] = []
-        self.values = np.empty((0, len(problem.objectives)))
-        self.violation = np.empty(0)
-        self._places: dict[tuple[Any, ...], int] = {}
-
-    def priced(self, shares: Shares) -> tuple[Values, NDArray[np.float64]]:
-        """What designs come to; those that are new are priced, as long as the budget lasts."""
-        designs, broken = self.problem.designs(shares)
-        keys = keys_of(designs)
-        new: dict[tuple[Any, ...], int] = {}
-        for at, key in enumerate(keys):
-            room = len(self._places) + len(new) < self.most
-            if room and not broken[at] and key not in self._places:
-                new.setdefault(key, at)
-        if new:
-            found = self.problem.priced(designs.iloc[list(new.values())].reset_index(drop=True))
-            for key in new:
-                self._places[key] = len(self._places)
-            self.rows.append(found.rows)
-            self.values = np.concatenate((self.values, found.values))
-            self.violation = np.concatenate((self.violation, found.violation))
-        # What breaks the space's constraints is worse than whatever was priced; what the budget
-        # did not reach is no better than that.
-        worst = 1.0 + (self.violation.max() if len(self.violation) else 0.0)
-        values = np.full((len(keys), self.values.shape[1]), np.nan)
-        violation = np.asarray(worst + broken, dtype=np.float64)
-        for at, key in enumerate(keys):
-            place = self._places.get(key)
-            if place is not None:
-                values[at], violation[at] = self.values[place], self.violation[place]
-        return values, violation
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @property
-    def feasible(self) -> Values:
-        """The values of feasible designs, and NaN for the others."""
-        return np.where((self.violation == 0)[:, None], self.values, np.nan)
-
-    def frame(self) -> pd.DataFrame:
-        """All rows."""
-        import pandas as pd
-
-        found = pd.concat(self.rows, ignore_index=True)
-        found.insert(0, "point", np.arange(len(found)))
-        found["front"] = nondominated(self.feasible)
-        return found
-
-
-def _ran(searcher: Searcher, archive: _Archive, name: str, progress: Progress) -> None:
+def _ran(searcher: Searcher, archive: Archive, name: str, progress: Progress) -> None:
     """Let a searcher use up the budget."""
     stale = 0
     progress(name, 0, archive.most)
@@ -287,7 +239,7 @@ def _ran(searcher: Searcher, archive: _Archive, name: str, progress: Progress) -
         progress(name, len(archive), archive.most)
 
 
-def _scale(*archives: _Archive) -> tuple[Values, Values]:
+def _scale(*archives: Archive) -> tuple[Values, Values]:
     """The best of both fronts together, and their length, by objective."""
     values = np.concatenate([archive.feasible for archive in archives])
     front = values[nondominated(values)]
@@ -297,7 +249,7 @@ def _scale(*archives: _Archive) -> tuple[Values, Values]:
     return box(front)
 
 
-def _trace(archive: _Archive, step: int, low: Values, span: Values) -> Trace:
+def _trace(archive: Archive, step: int, low: Values, span: Values) -> Trace:
     """Hypervolume after every `step` evaluations, in shares of the box up to the reference."""
     scaled = (archive.feasible - low) / span
     corner = np.full(scaled.shape[1], 1 + _MARGIN)
@@ -309,41 +261,6 @@ def _trace(archive: _Archive, step: int, low: Values, span: Values) -> Trace:
         front = front[nondominated(front)]
         found.append(hypervolume(front, corner) / float(np.prod(corner)))
     return Trace(tuple(ends), tuple(found))
-
-
-def _confirmed(found: Found, count: int) -> pd.DataFrame:
-    """Designs spread over the front, its ends and knee among them, run by the engine.
-
-    Beside each metric stands the engine's, `engine_...`, and by which part the model is off,
-    `..._off`: 0.01 is one per cent more than the engine says.
-    """
-    front = found.front
-    if not count or not len(front):
-        return front[:0]
-    rows = _spread(front, found.knee, count)
-    study = found.problem.study
-    ours = [one.name for one in study.axes]
-    by_engine = replace(study, space=replace(study.space, fidelity="engine", sample=Sample()))
-    ran = evaluate(by_engine, rows[ours])
-    more = (name for name in ("edp_js", "dram_bytes") if name in found.problem.objectives)
-    for name in ("latency_s", "energy_j", *more):
-        engine = ran[name].astype("float64")
-        rows[f"engine_{name}"] = engine
-        rows[f"{name}_off"] = rows[name].astype("float64") / engine - 1
-    said = zip(ran["infeasible"], ran["error"], strict=True)
-    rows["engine_says"] = ["".join(one for one in both if isinstance(one, str)) for both in said]
-    return rows
-
-
-def _spread(front: pd.DataFrame, knee: int | None, count: int) -> pd.DataFrame:
-    places = np.unique(np.linspace(0, len(front) - 1, min(count, len(front))).round().astype(int))
-    chosen = dict.fromkeys(front["point"].iloc[places].tolist())
-    if len(places) > 2 and knee not in chosen:  # in place of its neighbour, not of an end
-        at = int(np.flatnonzero(front["point"] == knee)[0])
-        inner = min(places[1:-1].tolist(), key=lambda place: abs(place - at))
-        chosen.pop(front["point"].iloc[inner])
-        chosen[knee] = None
-    return front[front["point"].isin(list(chosen))].copy()
 
 
 def _values(problem: Problem, rows: pd.DataFrame) -> Values:

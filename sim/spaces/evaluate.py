@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ...arch import FormatError
+from ...arch.component import RESOURCES
 from ...workloads import BitRules, Workload, quantized
 from ...workloads.unpruned import patches_of
 from ..cost import CostModel
@@ -19,12 +20,22 @@ from ..policies import policy
 from ..ragged import run_policies
 from ..simulate import simulate
 from ..variants import FieldError, variant
-from .study import BIND, Study
+from .device import Builder
+from .names import BIND
+from .rows import Row, records
+from .study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["METRICS", "POLICY_METRICS", "evaluate", "metrics_of"]
+__all__ = [
+    "METRICS",
+    "POLICY_METRICS",
+    "columns_of_rows",
+    "evaluate",
+    "framed",
+    "metrics_of",
+]
 
 METRICS: dict[str, type] = {
     "latency_s": float,
@@ -45,15 +56,21 @@ POLICY_METRICS: dict[str, type] = {
 }
 
 _FIELD = re.compile(r"\b(?:array|buffers|dram|vector|host|energy)\.\w+(?:\.\w+)*")
-_Row = dict[str, Any]
 
 # A study is evaluated chunk by chunk; what was made for one chunk serves the next.
 _QUANTIZED: WeakKeyDictionary[Study, dict[tuple[str, str], Workload]] = WeakKeyDictionary()
+_BUILDERS: WeakKeyDictionary[Study, Builder] = WeakKeyDictionary()
 
 
 def metrics_of(study: Study) -> dict[str, type]:
     """The metrics of a study's rows, and what they are."""
-    return METRICS | (POLICY_METRICS if study.traces else {})
+    resources: dict[str, type] = dict.fromkeys(RESOURCES, int) if study.device else {}
+    return METRICS | (POLICY_METRICS if study.traces else {}) | resources
+
+
+def columns_of_rows(study: Study) -> dict[str, type]:
+    """What `evaluate` returns: the metrics, `infeasible` and `error`, and what they are."""
+    return metrics_of(study) | _NOTES
 
 
 def evaluate(study: Study, points: pd.DataFrame) -> pd.DataFrame:
@@ -65,31 +82,55 @@ def evaluate(study: Study, points: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each point, in the same order: the metrics, `infeasible` (the field of the machine
-        that forbids the point, or empty) and `error` (what went wrong, in one line, or empty).  A
-        row that has either has no metrics.
+        that forbids the point, or what the device lacks, or empty) and `error` (what went wrong, in
+        one line, or empty).  A row that has either has no metrics.
     """
+    evaluated = {"cost": _by_cost, "engine": _by_engine}[study.space.fidelity]
+    rows = evaluated(study, points) if study.device is None else _built(study, points, evaluated)
+    return framed(study, rows).set_axis(points.index)
+
+
+def framed(study: Study, rows: Sequence[Row]) -> pd.DataFrame:
+    """Rows as `evaluate` returns them; what one does not say is empty."""
     import pandas as pd
 
-    evaluated = {"cost": _by_cost, "engine": _by_engine}[study.space.fidelity]
-    rows = evaluated(study, points)
     types = {int: "Int64", float: "float64", str: "object"}
     columns = {
         name: pd.Series([row.get(name) for row in rows], dtype=cast("Any", types[kind]))
-        for name, kind in (metrics_of(study) | _NOTES).items()
+        for name, kind in columns_of_rows(study).items()
     }
-    return pd.DataFrame(columns).set_axis(points.index)
+    return pd.DataFrame(columns)
 
 
 _NOTES: dict[str, type] = {"infeasible": str, "error": str}
 
 
-def _by_engine(study: Study, points: pd.DataFrame) -> list[_Row]:
-    return [_guarded(partial(_simulated, study, one)) for one in _records(points)]
+def _built(
+    study: Study, points: pd.DataFrame, evaluated: Callable[[Study, pd.DataFrame], list[Row]]
+) -> list[Row]:
+    """Rows of points on a device; what it cannot hold is not run."""
+    builder = _BUILDERS.setdefault(study, Builder.of(study, study.device))
+    built = records(builder.built(points))
+    fits = np.array([not row["too_small"] for row in built], dtype=np.bool_)
+    ran = iter(evaluated(study, points[fits]))
+    return [
+        _taking(next(ran), row) if fit else {"infeasible": row["too_small"]}
+        for fit, row in zip(fits, built, strict=True)
+    ]
 
 
-def _by_cost(study: Study, points: pd.DataFrame) -> list[_Row]:
+def _taking(row: Row, built: Row) -> Row:
+    """A row that ran, with what it takes of the device."""
+    return row if row.keys() & _NOTES.keys() else row | {name: built[name] for name in RESOURCES}
+
+
+def _by_engine(study: Study, points: pd.DataFrame) -> list[Row]:
+    return [_guarded(partial(_simulated, study, one)) for one in records(points)]
+
+
+def _by_cost(study: Study, points: pd.DataFrame) -> list[Row]:
     model = CostModel(study.machine)
-    found: dict[int, _Row] = {}
+    found: dict[int, Row] = {}
     for name, group in points.groupby("workload", sort=False):
         places = np.flatnonzero(points["workload"] == name)
         model_of = study.workloads[str(name)]
@@ -105,7 +146,7 @@ def _by_cost(study: Study, points: pd.DataFrame) -> list[_Row]:
     return [found[place] for place in range(len(points))]
 
 
-def _in_parts(evaluated: Callable[[pd.DataFrame], list[_Row]], frame: pd.DataFrame) -> list[_Row]:
+def _in_parts(evaluated: Callable[[pd.DataFrame], list[Row]], frame: pd.DataFrame) -> list[Row]:
     """Rows of a frame; if it fails as a whole, of its halves, so that one point fails alone."""
     if len(frame) == 1:
         return [_guarded(lambda: evaluated(frame)[0])]
@@ -118,16 +159,16 @@ def _in_parts(evaluated: Callable[[pd.DataFrame], list[_Row]], frame: pd.DataFra
 
 def _modelled(
     model: CostModel, workload: Workload, rules: Mapping[str, BitRules], frame: pd.DataFrame
-) -> list[_Row]:
+) -> list[Row]:
     found = model.batch(frame.reset_index(drop=True), workload, rules=rules)
     found["cycles"] = found["cycles"].round()
     return [
         {key: value for key, value in row.items() if value != "" and key in METRICS | _NOTES}
-        for row in _records(found)
+        for row in records(found)
     ]
 
 
-def _simulated(study: Study, point: Mapping[str, Any]) -> _Row:
+def _simulated(study: Study, point: Mapping[str, Any]) -> Row:
     machine = variant(study.machine, {name: point[name] for name in study.fields})
     model = _with_bits(study, point["workload"], point.get("bits"))
     symbols = {symbol.name for symbol in model.symbols}
@@ -145,7 +186,7 @@ def _simulated(study: Study, point: Mapping[str, Any]) -> _Row:
 
 def _ragged(
     study: Study, point: Mapping[str, Any], model: Workload, machine: Any, bind: Any
-) -> _Row:
+) -> Row:
     one, batch = policy(point["policy"]), point.get("batch", 1)
     trace = study.traces[point["tokens"]].fitted(patches_of(model, bind))
     run = run_policies(
@@ -182,7 +223,7 @@ def _with_bits(study: Study, name: str, bits: str | None) -> Workload:
     return known[name, bits]
 
 
-def _guarded(evaluated: Callable[[], _Row]) -> _Row:
+def _guarded(evaluated: Callable[[], Row]) -> Row:
     """A row, whatever happens."""
     try:
         return evaluated()
@@ -201,13 +242,3 @@ def _resource(text: str) -> str:
     if found := dict.fromkeys(_FIELD.findall(text)):
         return ", ".join(found)
     return "format" if "format: " in text else " ".join(text.split())
-
-
-def _records(frame: pd.DataFrame) -> list[_Row]:
-    """Rows as plain values of Python, without those that are empty."""
-    columns = {str(name): frame[name].tolist() for name in frame.columns}
-    empty = {str(name): frame[name].isna().tolist() for name in frame.columns}
-    return [
-        {name: values[i] for name, values in columns.items() if not empty[name][i]}
-        for i in range(len(frame))
-    ]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, cast
@@ -30,7 +31,7 @@ FIDELITIES: tuple[Fidelity, ...] = ("cost", "engine")
 RUN = ("workload", "bits", "format", "batch", "tokens", "policy")
 """Parameters of a run, as the command line's options of these names; each may be an axis."""
 
-_KEYS = ("machine", "fidelity", *RUN, "axes", "sample", "constraints")
+_KEYS = ("machine", "device", "fidelity", *RUN, "axes", "sample", "constraints")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ class Space:
         constraints: What every point satisfies (`constraints.py`).
         fidelity: `cost` (the vectorised model) or `engine` (cycle by cycle, thousands of times
             slower).
+        device: An FPGA that must hold every point, a name or the path of a YAML file; none if it is
+            empty.
         folder: Where relative paths in it count from; not part of what is compared.
 
     Raises:
@@ -61,6 +64,7 @@ class Space:
     sample: Sample = field(default_factory=Sample)
     constraints: tuple[str, ...] = ()
     fidelity: Fidelity = "cost"
+    device: str = ""
     folder: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -72,9 +76,11 @@ class Space:
             raise SpaceError(("axes",), "wanted at least one axis, got none")
         if "workload" not in axes:
             raise SpaceError((), "workload: missing key, wanted a name or an axis of names")
-        machine = cast("object", self.machine)
+        machine, device = cast("object", self.machine), cast("object", self.device)
         if not isinstance(machine, str) or not machine:
             raise SpaceError(("machine",), f"wanted the name of a machine, got {got(machine)}")
+        if not isinstance(device, str):
+            raise SpaceError(("device",), f"wanted the name of an FPGA, got {got(device)}")
         if self.fidelity not in FIDELITIES:
             wanted = got(self.fidelity, FIDELITIES)
             raise SpaceError(("fidelity",), f"wanted cost or engine, got {wanted}")
@@ -100,7 +106,7 @@ class Space:
 
         Args:
             given: `machine`, `workload` and perhaps the other parameters of `RUN`, `axes`,
-                `sample`, `constraints`, `fidelity`.
+                `sample`, `constraints`, `fidelity`, `device`.
             folder: Where relative paths count from.
 
         Raises:
@@ -127,6 +133,7 @@ class Space:
             sample=sample(_plain(given.get("sample", "grid"))),
             constraints=constraints,
             fidelity=given.get("fidelity", "cost"),
+            device=given.get("device", ""),
             folder=str(folder),
         )
 
@@ -143,10 +150,23 @@ class Space:
         except SpaceError as error:
             raise located(error, document) from None
 
+    def on(self, device: str | Path) -> Self:
+        """The same space on an FPGA; a path counts from here, wherever the space's own count from.
+
+        >>> Space.of({"machine": "edge-32x32", "workload": "deit-small"}).on("zcu102").device
+        'zcu102'
+        """
+        path = Path(device)
+        if path.suffix in (".yaml", ".yml"):
+            # Relative, so that it is the same sweep wherever both files are moved.
+            device = Path(os.path.relpath(path.resolve(), self.folder or ".")).as_posix()
+        return replace(self, device=str(device))
+
     def as_dict(self) -> dict[str, Any]:
         """What it says, ready for JSON and YAML; `Space.of` reads it back."""
         return {
             "machine": self.machine,
+            **({"device": self.device} if self.device else {}),
             "fidelity": self.fidelity,
             "axes": {name: it for name, it in self.axes.items() if name not in self._listed},
             "sample": self.sample.as_value(),

@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch import FORMATS, Accelerator, Gpu, MachineError, load_machine
+from ...arch import Accelerator, Gpu, load_device, load_machine
+from ...arch.device import Device
 from ...arch.explain import nearest
-from ...workloads import (
-    BindingError,
-    BitRules,
-    OnnxError,
-    QuantizationError,
-    TokenTrace,
-    TraceError,
-    UnknownModelError,
-    Workload,
-    bit_rules,
-    trace,
-    workload,
-)
+from ...workloads import BitRules, TokenTrace, Workload, trace, workload
 from ..errors import SpaceError
-from ..policies import PolicyError, policy
-from ..variants import FieldError, Kind, check_field, fields_of, value_at
+from ..variants import fields_of, value_at
 from .axes import Axis, axis
 from .constraints import ConstraintError, holds, names_in
+from .names import BIND, check_values, found, kind_of, lacking, path_of, rules_of
 from .sampling import BLOCK, Columns, points_of
 from .space import RUN, Space, document_of, located
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BIND", "Study"]
-
-BIND = "bind."
-"""What stands before a symbol of the workload in the name of an axis."""
-
-_RUN_KINDS: dict[str, Kind] = {name: "int" if name == "batch" else "text" for name in RUN}
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+__all__ = ["Study"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # compared by `inputs` and its space, not here
@@ -57,6 +39,7 @@ class Study:
         workloads, rules, traces: What the axes `workload`, `bits` and `tokens` name.
         axes: The axes with values of the right type, in the order of the space.
         lacking: By axis of a symbol, the workloads that do not have it: there it is empty.
+        device: The FPGA that must hold every point; None if nothing must.
     """
 
     space: Space
@@ -66,6 +49,7 @@ class Study:
     traces: Mapping[str, TokenTrace] = field(default_factory=dict[str, TokenTrace])
     axes: tuple[Axis, ...]
     lacking: Mapping[str, frozenset[str]]
+    device: Device | None = None
 
     @classmethod
     def of(cls, space: Space) -> Self:
@@ -75,45 +59,58 @@ class Study:
             SpaceError: Something is not there (the text names the nearest that is), a value is none
                 that its field or the run takes, or an axis or a grid is empty.
         """
-        machine = _found("machine", load_machine, _path(space.machine, space.folder))
+        machine = found("machine", load_machine, path_of(space.machine, space.folder))
         fields = fields_of(machine)
         axes: list[Axis] = []
         for name, given in space.axes.items():
-            axes.append(axis(name, _kind_of(name, fields), given))
+            axes.append(axis(name, kind_of(name, fields), given))
         by_name = {one.name: one for one in axes}
         workloads = {
-            name: _found("workload", workload, _path(name, space.folder))
+            name: found("workload", workload, path_of(name, space.folder))
             for name in by_name["workload"].values
         }
-        _check_values(axes, machine)
+        check_values(axes, machine)
         study = cls(
             space=space,
             machine=machine,
             workloads=workloads,
             rules={
-                text: _found("bits", _rules, text, space.folder)
+                text: found("bits", rules_of, text, space.folder)
                 for text in _values(by_name, "bits")
             },
             traces={
-                name: _found("tokens", trace, _path(name, space.folder))
+                name: found("tokens", trace, path_of(name, space.folder))
                 for name in _values(by_name, "tokens")
             },
             axes=tuple(axes),
             lacking={
-                one.name: _without(one.name, workloads) for one in axes if one.name.startswith(BIND)
+                one.name: lacking(one.name, workloads) for one in axes if one.name.startswith(BIND)
             },
+            device=(
+                found("device", load_device, path_of(space.device, space.folder))
+                if space.device
+                else None
+            ),
         )
         _check_whole(study)
         return study
 
     @classmethod
-    def read(cls, path: str | Path) -> Self:
+    def read(cls, path: str | Path, device: str | Path | None = None) -> Self:
         """The space in a YAML file, with everything it names.
+
+        Args:
+            path: Of the file.
+            device: An FPGA instead of the one that the file names, if any: a name or a YAML file.
 
         Raises:
             SpaceError: As `Space.read` and `of`, with file and line.
+            MachineError: There is no such device.
         """
         space = Space.read(path)
+        if device is not None:
+            load_device(device)  # one that is not there is no mistake of the file
+            space = space.on(device)
         try:
             return cls.of(space)
         except SpaceError as error:
@@ -138,6 +135,7 @@ class Study:
         for name, each in self.workloads.items():
             found[f"workload {name}"] = _digest(each.content_hash, each.symbols, each.constraints)
         found |= {f"bits {name}": _digest(each) for name, each in self.rules.items()}
+        found |= {"device": _digest(self.device)} if self.device else {}
         return found | {f"tokens {name}": each.content_hash for name, each in self.traces.items()}
 
     def points(self, numbers: Iterable[int] | NDArray[np.int64]) -> pd.DataFrame:
@@ -224,46 +222,8 @@ class Study:
         return found
 
 
-def _kind_of(name: str, fields: Mapping[str, Kind]) -> Kind:
-    if name in _RUN_KINDS:
-        return _RUN_KINDS[name]
-    if name.startswith(BIND):
-        return "int"
-    if name not in fields:
-        known = (*fields, *RUN)
-        raise SpaceError(
-            ("axes", name),
-            f"the machine has no such field{nearest(name, known)}; a symbol is written bind.NAME",
-        )
-    return fields[name]
-
-
 def _values(by_name: Mapping[str, Axis], name: str) -> tuple[str, ...]:
     return by_name[name].values if name in by_name else ()
-
-
-def _check_values(axes: Iterable[Axis], machine: Accelerator | Gpu) -> None:
-    """Refuse values that no point can have."""
-    for one in axes:
-        key = ("axes", one.name)
-        values = one.values or (one.low, one.high)
-        if one.name == "format":
-            for value in values:
-                if value not in FORMATS:
-                    wanted = f"wanted one of {', '.join(FORMATS)}"
-                    raise SpaceError(key, f"{wanted}; got {value!r}{nearest(str(value), FORMATS)}")
-        elif one.name == "policy":
-            for value in values:
-                _found("policy", policy, str(value))
-        elif one.name == "batch" or one.name.startswith(BIND):
-            if min(values) < (1 if one.name == "batch" else 0):
-                raise SpaceError(key, f"wanted at least 1, got {min(values)}")
-        elif one.name not in RUN:
-            for value in values:
-                try:
-                    check_field(machine, one.name, int(value) if one.kind == "int" else value)
-                except FieldError as error:
-                    raise SpaceError(key, str(error)) from None
 
 
 def _check_whole(study: Study) -> None:
@@ -288,6 +248,10 @@ def _check_whole(study: Study) -> None:
         raise SpaceError(
             ("fidelity",), "the cost model is of accelerators: write fidelity: engine for a GPU"
         )
+    if isinstance(study.machine, Gpu) and study.device:
+        raise SpaceError(
+            ("device",), f"{study.machine.name} is a GPU, which no FPGA can be; leave it out"
+        )
     sample = Columns()
     for one in study.axes:
         sample[one.name] = one.spread(np.zeros(1))
@@ -308,49 +272,6 @@ def _check_whole(study: Study) -> None:
 def _meant(name: str, columns: Columns) -> str:
     """The axis that a constraint names: `kept_1` is `bind.kept_1`."""
     return f"{BIND}{name}" if name not in columns and f"{BIND}{name}" in columns else name
-
-
-def _without(name: str, workloads: Mapping[str, Workload]) -> frozenset[str]:
-    symbol = name.removeprefix(BIND)
-    has = {key: [s.name for s in each.symbols] for key, each in workloads.items()}
-    lacking = frozenset(key for key, symbols in has.items() if symbol not in symbols)
-    if len(lacking) == len(workloads):
-        known = sorted({one for symbols in has.values() for one in symbols})
-        names = ", ".join(workloads)
-        raise SpaceError(
-            ("axes", name),
-            f"{names} has no symbol {symbol}{nearest(symbol, known)}"
-            f"; there {'are ' + ', '.join(known) if known else 'is none'}",
-        )
-    return lacking
-
-
-def _path(name: str, folder: str) -> str | Path:
-    """A name as it is, and a path from where it counts."""
-    path = Path(name)
-    known = (".yaml", ".yml", ".onnx", ".gz", ".csv", ".npz")
-    return Path(folder) / path if path.suffix in known or len(path.parts) > 1 else name
-
-
-def _rules(text: str, folder: str) -> BitRules:
-    rules = bit_rules(_path(text, folder))
-    return replace(rules, where=text)
-
-
-def _found(key: str, find: Callable[_P, _T], *given: _P.args, **named: _P.kwargs) -> _T:
-    try:
-        return find(*given, **named)
-    except (
-        BindingError,
-        MachineError,
-        OnnxError,
-        PolicyError,
-        QuantizationError,
-        TraceError,
-        UnknownModelError,
-    ) as error:
-        at = (key,) if key == "machine" else ("axes", key)
-        raise SpaceError(at, " ".join(str(error).split())) from None
 
 
 def _digest(*parts: object) -> str:

@@ -17,7 +17,7 @@ from .parquet import Table, encoded, stated, table
 
 if TYPE_CHECKING:
     import pandas as pd
-__all__ = ["Job", "Tally", "computed", "counted", "failed"]
+__all__ = ["Job", "Tally", "computed", "config_hashes", "counted", "failed"]
 
 _DIGITS = 20
 """Of SHA-256, in hexadecimal: two of 10^9 points share 80 bits with a chance of one in a million.
@@ -113,7 +113,7 @@ def _said(study: Study, points: pd.DataFrame, name: str) -> list[Any] | pd.Serie
     """A column that says the same of every point, or that follows from its parameters."""
     sample = study.space.sample
     if name == "config_hash":
-        return _hashes(study, points)
+        return config_hashes(study, points)
     if name == "format" and "default_format" in points:
         return points["default_format"]
     said: dict[str, Any] = {
@@ -127,13 +127,14 @@ def _said(study: Study, points: pd.DataFrame, name: str) -> list[Any] | pd.Serie
     return [said.get(name)] * len(points)
 
 
-def _hashes(study: Study, points: pd.DataFrame) -> list[str]:
+def config_hashes(study: Study, points: pd.DataFrame) -> list[str]:
     """What everything that the numbers of a point depend on hashes to."""
     inputs = study.inputs
     names = [str(name) for name in points.columns if name != "point"]
     named = [name for name in ("workload", "bits", "tokens") if name in names]
-    whole = (__version__, study.space.fidelity, inputs["machine"], names)
-    begun = hashlib.sha256(repr(whole).encode())
+    whole: list[object] = [__version__, study.space.fidelity, inputs["machine"], names]
+    whole += [inputs["device"]] if study.device else []
+    begun = hashlib.sha256(repr(tuple(whole)).encode())
     found: list[str] = []
     for row in zip(*(points[name].astype(object).tolist() for name in names), strict=True):
         of = dict(zip(names, row, strict=True))
