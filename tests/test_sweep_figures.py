@@ -286,9 +286,7 @@ def tilewise(
 
 
 @pytest.mark.parametrize("what", ["pareto", "parallel"])
-def test_a_folder_of_a_sweep_or_a_search_is_drawn(
-    tilewise: Run, tmp_path: Path, what: str
-) -> None:
+def test_a_folder_of_a_sweep_or_a_search_is_drawn(tilewise: Run, tmp_path: Path, what: str) -> None:
     needed("pymoo")
     sweep(Space.of(GPU), "swept", workers=1)
     Path("found").mkdir()
