@@ -38,8 +38,10 @@ pyright: .venv/tested .cache/tilewise
 layers: .venv/tested ## data flows one way
 	.venv/bin/lint-imports
 
-bench: .venv/tested ## speed as ratios and counts
+bench: .venv/tested ## speed as ratios and counts, and how far the cost model is from the engine
 	$(PY) bench/bench.py
+	$(PY) bench/cost.py
+	$(PY) bench/nas.py
 
 peers: .venv/tested ## Tilewise beside SCALE-Sim and ZigZag, which it installs in ~/.cache/tilewise-peers
 	$(PY) bench/peers.py

@@ -67,6 +67,26 @@ def _spread(errors: pd.Series) -> str:
     return f"mean {size.mean():5.2%} p95 {size.quantile(0.95):5.2%} max {size.max():6.2%}"
 
 
+def varied_rate(count: int = 100) -> str:
+    """Points a second where nothing is alike: machines and token counts, both at random."""
+    rng = np.random.default_rng(0)
+    frame = _machines(rng, count)
+    for symbol, (low, high) in {
+        "kept_1": (98, 197),
+        "kept_2": (49, 98),
+        "kept_3": (20, 49),
+    }.items():
+        frame[f"bind.{symbol}"] = rng.integers(low, high, count)
+    model = CostModel(tilewise.machine("edge-32x32"))
+    workload = tilewise.workload("heatvit-deit-small")
+    start = time.process_time()
+    model.batch(frame, workload)
+    rate = count / (time.process_time() - start)
+    return (
+        f"{rate:9,.0f}/s   {count:,} machines, each with token counts of its own, {workload.name}"
+    )
+
+
 def hardware_rate(count: int = 20_000, goal: float = 10_000) -> str:
     """Machines a second for all of DeiT-S, mapping included, on one core."""
     rng = np.random.default_rng(0)
@@ -157,6 +177,7 @@ def main() -> None:
     """Prints all of it."""
     print("Cost model: design points on one core, mapping included")
     print(hardware_rate(), flush=True)
+    print(varied_rate(), flush=True)
     print(warm_call(), flush=True)
     print("\nCost model: whole sweeps")
     for line in sweep_rates():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arch import ComputeArray, UnrolledArray
+from .array_kinds import for_each_kind
 from .formats import Widths
 from .systolic import axes, ceil_div, fold_interval, fold_latency, larger, smaller
 from .unrolled import Nest, nest, summed
@@ -75,6 +76,7 @@ def stream_cycles(stream: Any, rate: Fraction, demand: Any = 1) -> Any:
     return np.ceil(slowed_cycles - 1e-6).astype(np.int64)  # what is whole stays so
 
 
+@for_each_kind
 def whole_units(array: ComputeArray) -> tuple[int, int, int]:
     """Sizes of m, k and n of which a tile should hold multiples, to keep folds whole."""
     if isinstance(array, UnrolledArray):
@@ -91,6 +93,7 @@ def side_by_side(array: ComputeArray) -> int:
     return 1 if array.split == "tile" else array.count
 
 
+@for_each_kind
 def stream_elements(array: ComputeArray, m: Any, k: Any) -> Any:
     """Elements of an `(m, k)` left operand that all arrays together read in a step of the stream.
 
@@ -102,6 +105,7 @@ def stream_elements(array: ComputeArray, m: Any, k: Any) -> Any:
     return smaller(array.rows, along_rows) * array.count
 
 
+@for_each_kind
 def drain_cycles(array: ComputeArray, m: Any, bits: Widths) -> Any:
     """Cycles from the end of a product's last fold at the port to its last result, about."""
     if isinstance(array, UnrolledArray):
@@ -109,6 +113,7 @@ def drain_cycles(array: ComputeArray, m: Any, bits: Widths) -> Any:
     return fold_latency(array, 0, array.cols)
 
 
+@for_each_kind
 def port_cycles(
     array: ComputeArray,
     copies: Any,
@@ -133,6 +138,7 @@ def port_cycles(
     return blocks * ceil_div(along_rows, array.rows) * fold_interval(array, words)
 
 
+@for_each_kind
 def array_work(
     array: ComputeArray,
     copies: Any,
@@ -144,7 +150,7 @@ def array_work(
     rate: Fraction,
     demand: Any = Fraction(1),
     adds: bool = False,
-    ends: bool = True,
+    ends: Any = True,
 ) -> ArrayWork:
     """The work of `copies` products of `(m, k) @ (k, n)` that enter the arrays back to back.
 
@@ -165,17 +171,14 @@ def array_work(
         demand: Bytes the stream wants from the input buffer over bytes it gives per cycle; above
             1 the stream slows by that factor.
         adds: True if the sums are added to those of an earlier tile.
-        ends: False if a later tile adds to the sums, so that they need not leave the array.
+        ends: False if a later tile adds to the sums, so that they need not leave the array; or a
+            column of that.
     """
     if isinstance(array, UnrolledArray):
         slowed = rate / max(demand, Fraction(1))
         alone: Any = summed(array, m, k, n, bits=bits, rate=slowed)
         heads: Any = nest(array, copies, m, k, n, bits=bits, rate=slowed)
-        loops = (
-            (alone, heads)
-            if ends
-            else (replace(one, store=0 * one.store) for one in (alone, heads))
-        )
+        loops = (replace(one, store=one.store * ends) for one in (alone, heads))
         summing, several = (
             _unrolled_work(array, one, copies, m, k, n, rate, adds) for one in loops
         )

@@ -24,7 +24,7 @@ from .shares import alone
 
 __all__ = [
     "SLACK", "Candidates", "Counted", "Estimate", "candidates_of", "choose", "count",
-    "estimate_of", "fits", "ladder", "needs", "predict", "tilings",
+    "estimate_of", "fits", "ladder", "ladders", "needs", "predict", "tilings",
 ]  # fmt: skip
 
 Array = NDArray[np.int64]
@@ -66,6 +66,18 @@ def tilings(shape: Shape, units: tuple[int, int, int]) -> Candidates:
 
     Along rows and columns a tile is a number of whole folds; the stream may be cut anywhere.
     """
+    sizes = ladders(shape, units)
+    grid = np.meshgrid(*(np.array(axis) for axis in ([1], *sizes[1:], [0, 1])), indexing="ij")
+    single = [axis.ravel().astype(np.int64) for axis in grid]
+    # Several groups at a time only as wholes.
+    several = np.array(sizes[0][1:], dtype=np.int64)
+    whole = (1, *(axis[-1] for axis in sizes[1:]), 0)
+    together = [several if axis == 0 else np.full_like(several, whole[axis]) for axis in range(5)]
+    return Candidates(*(np.concatenate(pair) for pair in zip(single, together, strict=True)))
+
+
+def ladders(shape: Shape, units: tuple[int, int, int]) -> tuple[list[int], ...]:
+    """Tile sizes of groups, m, k and n, rising; the last of each is the whole."""
     longest = {"m": shape.longest("m"), "k": shape.k, "n": shape.n}  # of an array's share
     whole_sizes = zip(longest.items(), units, strict=True)
     sizes = {name: set(ladder(size, unit)) for (name, size), unit in whole_sizes}
@@ -74,14 +86,7 @@ def tilings(shape: Shape, units: tuple[int, int, int]) -> Candidates:
         taps, width = shape.window.taps, shape.window.out_size[-1]
         sizes["m"].update(ladder(longest["m"], width))  # whole rows of the image
         sizes["k"].update(size * taps for size in ladder(shape.k // taps, 1))  # whole channels
-    axes_of_grid = ([1], *(sorted(sizes[name]) for name in "mkn"), [0, 1])
-    grid = np.meshgrid(*(np.array(axis) for axis in axes_of_grid), indexing="ij")
-    single = [axis.ravel().astype(np.int64) for axis in grid]
-    # Several groups at a time only as wholes.
-    several = np.array(ladder(shape.longest("groups"), 1)[1:], dtype=np.int64)
-    whole = (1, *longest.values(), 0)
-    together = [several if axis == 0 else np.full_like(several, whole[axis]) for axis in range(5)]
-    return Candidates(*(np.concatenate(pair) for pair in zip(single, together, strict=True)))
+    return ladder(shape.longest("groups"), 1), *(sorted(sizes[name]) for name in "mkn")
 
 
 class Needs(NamedTuple):
@@ -126,7 +131,7 @@ def _largest(gemm: Gemm, candidates: Candidates) -> tuple[Array, Array, Array]:
     return groups, copies, shape.largest("m", candidates.m)
 
 
-def _parts(size: int, tile: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+def _parts(size: Any, tile: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """A dimension as (count, size) of its full tiles and of its ragged last one, if any."""
     full = size // tile
     return (full, tile), ((size % tile > 0).astype(np.int64), np.maximum(size % tile, 1))
@@ -204,42 +209,52 @@ def estimate_of(
 
 
 def count(gemm: Gemm, machine: Accelerator, rate: Fraction, candidates: Candidates) -> Counted:
-    """Cycles of the arrays, bytes and steps of tilings."""
+    """Cycles of the arrays, bytes and steps of tilings.
+
+    Args:
+        gemm: The product, or columns of them.
+        machine: Whose arrays and buffers.
+        rate: MACs per PE and cycle of the number format.
+        candidates: Axes of the same shape, or of shapes that are broadcast.
+    """
     shape = gemm.shape
     groups, m, k, n, order = candidates
     # What follows is of the array with the most; `of_all` makes it that of all of them.
     longest_m, repeats = shape.longest("m"), shape.longest("repeats")
     array = alone(machine.array) if shape.dealt else machine.array
     demand = gemm.read_demand(machine, rate, len(shape.dealt.shares) if shape.dealt else 1)
-    array_cycles, outputs, beside = (np.zeros_like(m) for _ in range(3))
-    once_input, once_weight = np.zeros_like(m), np.zeros_like(m)
-    for m_count, m_size in _parts(longest_m, m):
-        for k_count, k_size in _parts(shape.k, k):
-            once_input += m_count * k_count * gemm.input_bytes(groups, m_size, k_size)
-            for n_count, n_size in _parts(shape.n, n):
-                count = m_count * k_count * n_count
-                array_cycles += count * port_cycles(
-                    array,
-                    groups,
-                    m_size,
-                    k_size,
-                    n_size,
-                    bits=gemm.bits,
-                    rate=rate,
-                    demand=demand,
-                )
-        for n_count, n_size in _parts(shape.n, n):
-            products = groups * m_size * n_size
-            outputs += m_count * n_count * gemm.leaving_bytes(products)
-            beside += m_count * n_count * gemm.extra_bytes(products)
-    for k_count, k_size in _parts(shape.k, k):
-        for n_count, n_size in _parts(shape.n, n):
-            once_weight += k_count * n_count * gemm.weight_bytes(groups, k_size, n_size)
+    parts_m, parts_k, parts_n = _parts(longest_m, m), _parts(shape.k, k), _parts(shape.n, n)
+    once_input: Any = sum(
+        m_count * k_count * gemm.input_bytes(groups, m_size, k_size)
+        for m_count, m_size in parts_m
+        for k_count, k_size in parts_k
+    )
+    once_weight: Any = sum(
+        k_count * n_count * gemm.weight_bytes(groups, k_size, n_size)
+        for k_count, k_size in parts_k
+        for n_count, n_size in parts_n
+    )
     if gemm.bias:
-        once_weight += gemm.weight_bytes(groups, 1, np.full_like(n, shape.n))
+        once_weight = once_weight + gemm.weight_bytes(groups, 1, shape.n + 0 * n)
+    array_cycles: Any = sum(
+        m_count * k_count * n_count
+        * port_cycles(
+            array, groups, m_size, k_size, n_size, bits=gemm.bits, rate=rate, demand=demand
+        )
+        for m_count, m_size in parts_m
+        for k_count, k_size in parts_k
+        for n_count, n_size in parts_n
+    )  # fmt: skip
+    made = [
+        (m_count * n_count, groups * m_size * n_size)
+        for m_count, m_size in parts_m
+        for n_count, n_size in parts_n
+    ]
+    outputs: Any = sum(number * gemm.leaving_bytes(products) for number, products in made)
+    beside: Any = sum(number * gemm.extra_bytes(products) for number, products in made)
     once_input, outputs, beside = map(shape.of_all, (once_input, outputs, beside))
-    if shape.longest("groups") < shape.groups:  # else arrays have their weights in common
-        once_weight = shape.of_all(once_weight)
+    if shape.dealt is not None and shape.dealt.axis == "groups":
+        once_weight = shape.of_all(once_weight)  # else arrays have their weights in common
     m_tiles, k_tiles, n_tiles = (
         -(-size // tile) for size, tile in ((longest_m, m), (shape.k, k), (shape.n, n))
     )

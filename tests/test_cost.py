@@ -1,6 +1,8 @@
 """The cost model: the engine's numbers, for many designs at once."""
 
+import json
 import pickle
+import re
 from dataclasses import asdict, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +18,8 @@ from scipy.stats import kendalltau
 import tilewise as tw
 from tilewise.arch import OVERLAPS, Accelerator, SystolicArray, UnrolledArray
 from tilewise.sim.array_work import ArrayWork, array_work
-from tilewise.sim.cost import BIND, Cost, CostModel
+from tilewise.sim.cost import BIND, Cost, CostModel, model
+from tilewise.sim.cost.designs import alike
 from tilewise.sim.errors import MappingError
 from tilewise.sim.formats import Widths
 from tilewise.sim.spaces.evaluate import evaluate
@@ -26,6 +29,7 @@ from tilewise.workloads import BindingError
 
 DEIT = tw.workload("deit-small")
 PRUNED = tw.workload("heatvit-deit-small")
+SMALL = tw.workload("heatvit-digits16")  # the same symbols, fewer layers
 SPACE = Path(__file__).parents[1] / "examples" / "edge_space.yaml"
 
 
@@ -122,7 +126,7 @@ def test_it_agrees_with_the_engine_on_points_of_a_space(points: pd.DataFrame) ->
 def _frame() -> pd.DataFrame:
     rng = np.random.default_rng(7)
     rows = 10
-    kept = -np.sort(-rng.integers(20, 196, (rows, 3)), axis=1)
+    kept = -np.sort(-rng.integers(2, 64, (rows, 3)), axis=1)
     return pd.DataFrame(
         {
             "array.rows": rng.choice([8, 16, 33], rows),
@@ -139,17 +143,17 @@ def _frame() -> pd.DataFrame:
 
 def test_a_frame_is_its_rows_in_any_order() -> None:
     frame, model = _frame(), CostModel(EDGE)
-    whole = model.batch(frame, PRUNED)
+    whole = model.batch(frame, SMALL)
     assert list(whole.index) == list(frame.index)
     shuffled = frame.sample(frac=1, random_state=0)
-    pd.testing.assert_frame_equal(model.batch(shuffled, PRUNED).loc[frame.index], whole)
-    parts = pd.concat([model.batch(frame[:5], PRUNED), model.batch(frame[5:], PRUNED)])
+    pd.testing.assert_frame_equal(model.batch(shuffled, SMALL).loc[frame.index], whole)
+    parts = pd.concat([model.batch(frame[:5], SMALL), model.batch(frame[5:], SMALL)])
     pd.testing.assert_frame_equal(parts, whole)
 
 
 def test_a_row_is_a_prediction() -> None:
     frame = _frame()[:6]
-    whole = CostModel(EDGE).batch(frame, PRUNED)
+    whole = CostModel(EDGE).batch(frame, SMALL)
     for number in range(len(frame)):
         point = {str(name): frame[name].tolist()[number] for name in frame.columns}
         row = whole.iloc[number]
@@ -157,7 +161,7 @@ def test_a_row_is_a_prediction() -> None:
         changes = {k: v for k, v in point.items() if not k.startswith(BIND) and k != "format"}
         machine = variant(EDGE, changes)
         assert isinstance(machine, Accelerator)
-        alone = CostModel(machine).predict(PRUNED, bind, format=point["format"])
+        alone = CostModel(machine).predict(SMALL, bind, format=point["format"])
         assert asdict(alone) == pytest.approx({name: row[name] for name in METRICS})
 
 
@@ -232,6 +236,43 @@ def test_it_can_be_sent_to_another_process() -> None:
     again = pickle.loads(pickle.dumps(model)).predict(DEIT)
     assert again == first
     assert model.predict(DEIT) is first  # from memory
+
+
+def test_another_process_finds_it_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = CostModel(EDGE, cache=tmp_path).predict(DEIT)
+    (file,) = tmp_path.iterdir()
+    assert re.fullmatch(r"deit-small-edge-32x32-[0-9a-f]{32}\.json", file.name)
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("priced again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model, "estimated", refused)
+        assert CostModel(EDGE, cache=tmp_path).predict(DEIT) == first
+        with pytest.raises(AssertionError, match="priced again"):
+            CostModel(EDGE, cache=tmp_path).predict(DEIT, bits="W4A8")
+    for torn in (file.read_text()[:20], "[]", "{}", '{"latency_s": 1}'):
+        file.write_text(torn)
+        assert CostModel(EDGE, cache=tmp_path).predict(DEIT) == first
+    assert json.loads(file.read_text()) == asdict(first)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    CostModel(EDGE, cache=True).predict(DEIT)
+    assert len(list((tmp_path / "home" / "tilewise" / "costs").iterdir())) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 20), st.integers(1, 40), st.sampled_from([3, 1 << 12, 1 << 40]))
+def test_rows_are_told_apart_by_their_columns(seed: int, count: int, span: int) -> None:
+    rng = np.random.default_rng(seed)
+    columns: list[Any] = [
+        rng.integers(0, 3, count), rng.integers(-span, span, count), rng.choice([0.5, 1e9], count),
+        rng.integers(0, span, count) % 5 * span, 7,
+    ]  # fmt: skip
+    first, kind = alike(columns, count)
+    rows = [tuple(c if isinstance(c, int) else c[row] for c in columns) for row in range(count)]
+    known = sorted(set(rows))
+    assert kind.tolist() == [known.index(row) for row in rows]
+    assert first.tolist() == [rows.index(row) for row in known]
 
 
 @settings(max_examples=8, deadline=None)

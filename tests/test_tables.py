@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,9 @@ from hypothesis import strategies as st
 from nas_cases import engine, made_up
 
 import tilewise
-from tilewise.sim.nas import table_cache
+from tilewise.sim import disk_cache
+from tilewise.sim.disk_cache import code_hash, folder, kept
 from tilewise.sim.nas.additivity import Bias, Spread, bias
-from tilewise.sim.nas.table_cache import cached, code_hash, folder
 from tilewise.sim.nas.tables import LookupTable, Shape, TableError, layer_key
 from tilewise.sim.nas.windows import Cost, windows
 from tilewise.sim.simulate import simulate
@@ -163,6 +164,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "tilewise" / "tables"
 
 
+def cached(name: str, identity: str, build: Callable[[], LookupTable]) -> LookupTable:
+    where = folder("tables")
+    return kept(where, name, identity, build, read=LookupTable.read, text=LookupTable.json_text)
+
+
 def test_a_table_is_built_once_for_each_identity(home: Path) -> None:
     built: list[str] = []
 
@@ -174,7 +180,7 @@ def test_a_table_is_built_once_for_each_identity(home: Path) -> None:
     assert len(built) == 1
     cached("toy", "b", build)
     assert len(built) == 2
-    assert folder() == home
+    assert folder("tables") == home
     names = sorted(path.name for path in home.iterdir())
     assert len(names) == 2
     assert all(re.fullmatch(r"toy-[0-9a-f]{32}\.json", name) for name in names)
@@ -182,7 +188,7 @@ def test_a_table_is_built_once_for_each_identity(home: Path) -> None:
 
 def test_a_table_of_other_code_is_built_anew(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached("toy", "a", lambda: TOY)
-    monkeypatch.setattr(table_cache, "code_hash", lambda: "other")
+    monkeypatch.setattr(disk_cache, "code_hash", lambda: "other")
     cached("toy", "a", lambda: TOY)
     assert len(list(home.iterdir())) == 2
 
@@ -212,7 +218,7 @@ def test_the_code_hash_is_that_of_every_process() -> None:
 def test_a_relative_cache_folder_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the XDG base directory specification has it."""
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
-    assert folder() == Path(os.path.expanduser("~/.cache/tilewise/tables"))  # noqa: PTH111
+    assert folder("tables") == Path(os.path.expanduser("~/.cache/tilewise/tables"))  # noqa: PTH111
 
 
 def test_a_measured_table_takes_the_engines_place() -> None:

@@ -2,7 +2,7 @@
 
 The same mapping, closed forms, dependences and energies as the cycle-level engine's, called with
 columns instead of numbers: a workload's kernels are placed (`kernels.py`), a tiling is chosen
-for each on each design (`mapping.py`), and its tiles run in lockstep (`lockstep.py`).  What
+for each on each design (`*_mapping.py`), and its tiles run in lockstep (`lockstep.py`).  What
 the engine does and this does not: kernels run one after another here, so that of a kernel only its
 weights are loaded while the one before it ends; and of a loop's iterations only the first and last
 are run.  `bench/cost.py` prints how far the two are apart.
@@ -32,22 +32,17 @@ from ..formats import formats_of
 from ..fusion import Kernel
 from ..lowering import is_decision, loads_parameters
 from ..shares import split_of
-from ..tiling import Candidates, needs
+from ..tiling import Candidates
+from .attention_tiles import attention_steps, attention_tiles
+from .block_mapping import Blocks, choose_blocks, lacking_blocks
 from .designs import Designs, alike
 from .kernels import Group, Placed, groups, kernels_of
 from .lockstep import run
-from .mapping import choose_blocks, choose_pieces, choose_tiles
-from .tiles import (
-    Blocks,
-    Pieces,
-    Tiled,
-    attention_steps,
-    attention_tiles,
-    product_steps,
-    product_tiles,
-    vector_steps,
-    vector_tiles,
-)
+from .nest import Tiled
+from .piece_mapping import Pieces, choose_pieces, lacking_pieces
+from .product_mapping import choose_tiles, lacking_tiles
+from .product_tiles import product_steps, product_tiles
+from .vector_tiles import vector_steps, vector_tiles
 
 __all__ = ["Columns", "estimated"]
 
@@ -59,7 +54,7 @@ _SUMS = (
     "weight_reads", "sum_reads", "sum_writes", "outputs", "host_cycles",
 )  # fmt: skip
 
-_CELLS = 65536  # steps x rows that run in lockstep: as many as stay in the caches
+_CELLS = 1 << 17  # steps x rows that run in lockstep: as many as stay in the caches
 
 
 class Columns(NamedTuple):
@@ -315,44 +310,12 @@ def _tiled(group: Group, mapping: Any, rate: Fraction) -> Tiled:
 
 def _lacking(group: Group) -> NDArray[np.object_]:
     """The buffers that do not hold the smallest tile, `(rows,)`; all, if none lacks room alone."""
-    lowering, buffers = group.lowering, group.designs.buffers
-    one = np.ones(len(group.rows), dtype=np.int64)
-    needed: dict[str, tuple[Any, Any]]
+    lowering = group.lowering
+    rest: Any = group.designs, lowering.room, len(group.rows)
     match lowering.kernel.lead:
         case MatMul() | Convolution() as lead:
-            product = lowering.product(lead)
-            window = product.shape.window
-            smallest = Candidates(one, one, one * (window.taps if window else 1), one, one)
-            need = needs(product, smallest)
-            needed = {
-                "input_bytes": (2 * need.input_bytes, lowering.room),
-                "weight_bytes": (2 * need.weight_bytes, buffers.weight_bytes),
-                "accumulator_bytes": (8 * need.sums, buffers.accumulator_bytes),
-                "output_bytes": (2 * need.output_bytes, buffers.output_bytes),
-            }
+            return lacking_tiles(lowering.product(lead), *rest)
         case Attention() as lead:
-            heads = lowering.heads(lead)
-            inputs = heads.query_bytes(1) + heads.mask_bytes(1) + heads.once_bytes
-            inputs = inputs + heads.extra_bytes(heads.value_dim)
-            needed = {
-                "input_bytes": (2 * inputs * one, lowering.room),
-                "weight_bytes": (2 * sum(heads.loaded_bytes(1)) * one, buffers.weight_bytes),
-                "accumulator_bytes": (
-                    4 * (2 + 3 * heads.value_dim) * one, buffers.accumulator_bytes
-                ),
-                "output_bytes": (2 * heads.stored_bytes(heads.value_dim), buffers.output_bytes),
-            }  # fmt: skip
+            return lacking_blocks(lowering.heads(lead), *rest)
         case lead:
-            rows = lowering.rows(lead)
-            needed = {
-                "input_bytes": (-(-rows.input_bits // (4 * rows.elements)) * one, lowering.room),
-                "output_bytes": (
-                    -(-rows.output_bits // (4 * rows.elements)) * one, buffers.output_bytes
-                ),
-            }  # fmt: skip
-    found = np.full(len(one), "", dtype=object)
-    for name, (need, room) in needed.items():
-        short = np.broadcast_to(need > room, one.shape)
-        found[short] += f", buffers.{name}"
-    every = ", ".join(f"buffers.{name}" for name in needed)
-    return np.array([text.removeprefix(", ") or every for text in found], dtype=object)
+            return lacking_pieces(lowering.rows(lead), *rest)

@@ -14,90 +14,20 @@ over the others by the pace of those before (`Jump`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NEVER", "Jump", "Steps", "Times", "run"]
+from .steps import NEVER, Jump, Room, Steps
+
+__all__ = ["Times", "run"]
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-NEVER = -1
-"""A step that nobody waits for."""
-
 _LONG_AGO = -1e15  # cycles; finite, so that differences are numbers
 _AHEAD = 2  # tiles whose loads stand before a store, as in the DMA's queue
-
-
-class Room(NamedTuple):
-    """What makes room for each tile: the step before a span of steps that is so far behind it.
-
-    Attributes:
-        begins: Where the span of the tile begins, `(steps, nests)`.
-        behind: By how much that is ahead of the steps that must be over, `(rows,)`.
-        later: How many steps after those the one is whose end makes room.
-    """
-
-    begins: Int
-    behind: Int
-    later: int = 0
-
-
-class Jump(NamedTuple):
-    """Iterations that are not run.
-
-    Attributes:
-        skipped: How many are left out before a step; 0 where there is no jump; `(steps, nests)`.
-        since: The step from which the pace is measured, `(steps, nests)`.
-        iterations: That lie between.
-        with_bus: Whether the bus has part in them, `(rows,)`.
-        with_vector: Whether the vector unit has.
-    """
-
-    skipped: Float
-    since: Int
-    iterations: int
-    with_bus: NDArray[np.bool_]
-    with_vector: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
-    """Tiles of many kernels: those of a kind are alike, and many kernels have the same nest.
-
-    Attributes:
-        kinds: Of what kind each step is, 0 for none, `(steps, nests)`.
-        nest: Of each row.
-        weights, inputs: Cycles for which their loads hold the bus, 0 for none, `(kinds, rows)`.
-        work, latency: For which the array's port is held, and until the last result is out.
-        vector: Of the vector unit.
-        closes: Whether the vector unit has part in the tile.
-        store: For which the store holds the bus.
-        weight_room, input_room, sum_room, output_room: What makes room for the tile.
-        by_vector: Whether the inputs' room is free when the vector unit is done.
-        after: The step whose vector work a step's array work needs, `(steps,)`.
-        jumps: Iterations that are left out.
-    """
-
-    kinds: Int
-    nest: Int
-    weights: Float
-    inputs: Float
-    work: Float
-    latency: Float
-    vector: Float
-    closes: NDArray[np.bool_]
-    store: Float
-    weight_room: Room | None = None
-    input_room: Room | None = None
-    sum_room: Room | None = None
-    output_room: Room | None = None
-    by_vector: bool = False
-    after: Int | None = None
-    jumps: tuple[Jump, ...] = ()
 
 
 class Times(NamedTuple):
@@ -129,26 +59,14 @@ class _Lockstep:
     """The units' clocks, `(rows,)` each, and when steps began and were over.
 
     Histories have one entry more than there are steps: the first stands for what nobody waits for.
+    Rows with few steps come first, so that those with steps left are the last ones: `live`.
     """
 
-    _bus: Float
-    _moved: Float
-    _computed: Float
-    _port: Float
-    _done: Float
-    _there: Float
-    _lanes_free: Float
-
     def __init__(self, steps: Steps, latency: Any, bus: Float, early: Mapping[int, Float]) -> None:
-        self._steps, self._latency, self._early = steps, latency, early
+        self._steps, self._early = steps, early
         self._count, self._rows = len(steps.kinds), len(steps.nest)
         self._rank = np.arange(self._rows)
-        columns = (
-            steps.weights, steps.inputs, steps.work, steps.latency, steps.vector, steps.closes,
-            steps.store,
-        )  # fmt: skip
-        # Side by side, so that a tile is found at once.
-        self._tiles = np.stack(columns, axis=-1, dtype=float).reshape(-1, len(columns))
+        self._latency = np.broadcast_to(latency, (self._rows,))
         self._array_end, self._vector_end, self._stored, self._freed, self._began = (
             self._history(_LONG_AGO) for _ in range(5)
         )
@@ -157,12 +75,14 @@ class _Lockstep:
             np.zeros(self._rows) for _ in range(4)
         )
         self._there, self._lanes_free = (np.full(self._rows, _LONG_AGO) for _ in range(2))
-        self._bus = bus
+        self._bus = np.array(np.broadcast_to(bus, (self._rows,)), dtype=float)
         self._jumps = [(jump, _anywhere(jump.skipped)) for jump in steps.jumps]
-        # Where any row has something to load, to store, or for the vector unit.
-        self._loads_weights, self._loads_inputs, self._stores, self._closes = (
-            _anywhere(np.asarray(_anywhere(table))[steps.kinds])
-            for table in (steps.weights, steps.inputs, steps.store, steps.closes)
+        self._weights, self._inputs, self._store, self._closes, self._vector = (
+            _Held(table, steps.kinds)
+            for table in (steps.weights, steps.inputs, steps.store, steps.closes, steps.vector)
+        )
+        self._work, self._latencies = (
+            _Held(table, steps.kinds) for table in (steps.work, steps.latency)
         )
 
     def _history(self, before: float) -> Float:
@@ -172,109 +92,155 @@ class _Lockstep:
 
     def times(self) -> Times:
         """Run all rows."""
-        kinds, free = self._steps.kinds, self._bus
-        lasts = self._count - 1 - (kinds[::-1] > 0).argmax(axis=0).take(self._steps.nest)
+        kinds, nest, free = self._steps.kinds, self._steps.nest, self._bus.copy()
+        lasts = self._count - 1 - (kinds[::-1] > 0).argmax(axis=0).take(nest)
         over = set(lasts.tolist())
+        begins = np.searchsorted(np.maximum.accumulate(lasts), np.arange(self._count)).tolist()
         stores: list[Float] = []
-        array_and_vector: list[Float] = []
         for step in range(self._count + _AHEAD):
+            live = slice(begins[step], None) if step < self._count else slice(0)
+            which = self._rank[:0]
             if step < self._count:
-                which = kinds[step].take(self._steps.nest) * self._rows + self._rank
-                weights, inputs, *array_and_vector, store = self._tiles.take(which, axis=0).T
-                stores.append(store)
-                if self._loads_weights[step]:
-                    earliest = self._early.get(step, 0)
-                    room = self._steps.weight_room
-                    self._load(step, weights, earliest, room, self._array_end)
-                if self._loads_inputs[step]:
-                    self._load(step, inputs, 0, self._steps.input_room, self._freed)
+                which = kinds[step].take(nest[live]) * self._rows + self._rank[live]
+                stores.append(self._store.at(step, which))
+                self._load(step, live, self._weights, which, self._early.get(step))
+                self._load(step, live, self._inputs, which, None)
             if step >= _AHEAD:
-                self._store(step - _AHEAD, stores[step - _AHEAD])
+                ago = step - _AHEAD
+                self._leave(ago, slice(begins[ago], None), stores[ago])
             if step in over:
-                free = np.where(lasts == step, self._bus + sum(stores[-_AHEAD:]), free)
+                ends = np.flatnonzero(lasts[live] == step)
+                still = sum(held[len(held) - len(which) :][ends] for held in stores[-_AHEAD:])
+                ends += live.start
+                free[ends] = self._bus[ends] + still
             if step < self._count:
-                self._work(step, *array_and_vector)
+                self._compute(step, live, which)
         return Times(np.maximum(self._done, self._lanes_free), free)
 
-    def _load(
-        self, step: int, held: Float, earliest: Any, room: Room | None, history: Float
-    ) -> None:
-        start = self._after_room(np.maximum(self._bus, earliest), history, room, step)
-        loads = held > 0
-        self._bus = np.where(loads, start + held, self._bus)
-        self._there = np.where(loads, self._bus + self._latency, self._there)
-        self._moved = self._moved + held
+    def _load(self, step: int, live: slice, column: _Held, which: Int, earliest: Any) -> None:
+        if not column.any[step]:
+            return
+        weights = column is self._weights
+        room = self._steps.weight_room if weights else self._steps.input_room
+        history = self._array_end if weights else self._freed
+        bus, there = self._bus[live], self._there[live]
+        held = column.at(step, which)
+        start = np.maximum(bus, 0 if earliest is None else earliest[live])
+        self._after_room(start, history, room, step, live)
+        start += held
+        everywhere = column.all[step] or held > 0
+        np.copyto(bus, start, where=everywhere)
+        np.add(bus, self._latency[live], out=there, where=everywhere)
+        self._moved[live] += held
 
-    def _store(self, step: int, held: Float) -> None:
-        if self._stores[step]:
-            stores = held > 0
-            end = np.maximum(self._bus, self._vector_end[step + 1]) + held
-            self._bus = np.where(stores, end, self._bus)
-            self._done = np.where(stores, end + self._latency, self._done)
-            self._moved = self._moved + held
-        self._stored[step + 1] = self._bus
+    def _leave(self, step: int, live: slice, held: Float) -> None:
+        """Store what a step has made."""
+        bus = self._bus[live]
+        if self._store.any[step]:
+            everywhere = self._store.all[step] or held > 0
+            end = np.maximum(bus, self._vector_end[step + 1, live])
+            end += held
+            np.copyto(bus, end, where=everywhere)
+            np.add(end, self._latency[live], out=self._done[live], where=everywhere)
+            self._moved[live] += held
+        self._stored[step + 1, live] = bus
 
-    def _work(self, step: int, work: Float, latency: Float, vector: Float, closes: Float) -> None:
+    def _compute(self, step: int, live: slice, which: Int) -> None:
+        """The array's work and the vector unit's."""
         steps = self._steps
-        start = np.maximum(self._port, self._there)
-        start = self._after_room(start, self._vector_end, steps.sum_room, step)
+        start = np.maximum(self._port[live], self._there[live])
+        self._after_room(start, self._vector_end, steps.sum_room, step, live)
         if steps.after is not None and steps.after[step] != NEVER:
-            start = np.maximum(start, self._vector_end[steps.after[step] + 1])
+            np.maximum(start, self._vector_end[steps.after[step] + 1, live], out=start)
         if self._jumps:
-            self._bus_busy[step + 1] = self._moved
+            self._bus_busy[step + 1, live] = self._moved[live]
             for jump, anywhere in self._jumps:
                 if anywhere[step]:
-                    start = self._jumped(jump, step, start)
-            self._began[step + 1] = start
-        self._port = np.add(start, work, out=self._array_end[step + 1])
-        freed = self._port
-        if self._closes[step]:
-            begin = np.maximum(self._lanes_free, start + latency)
-            begin = self._after_room(begin, self._stored, steps.output_room, step)
-            ends = closes > 0
-            self._lanes_free = np.where(ends, begin + vector, self._lanes_free)
-            self._computed = self._computed + vector
+                    start = self._jumped(jump, step, start, live)
+            self._began[step + 1, live] = start
+        port = self._array_end[step + 1, live]
+        np.add(start, self._work.at(step, which), out=port)
+        self._port[live] = port
+        freed, lanes_free = port, self._lanes_free[live]
+        if self._closes.any[step]:
+            start += self._latencies.at(step, which)
+            begin = np.maximum(lanes_free, start, out=start)
+            self._after_room(begin, self._stored, steps.output_room, step, live)
+            vector = self._vector.at(step, which)
+            begin += vector
+            everywhere = self._closes.all[step] or self._closes.at(step, which) > 0
+            np.copyto(lanes_free, begin, where=everywhere)
+            self._computed[live] += vector
             if steps.by_vector:
-                freed = np.where(ends, self._lanes_free, freed)
+                freed = np.where(everywhere, lanes_free, freed)
         if self._jumps:
-            self._lanes_busy[step + 1] = self._computed
-        self._vector_end[step + 1] = self._lanes_free
-        self._freed[step + 1] = freed
+            self._lanes_busy[step + 1, live] = self._computed[live]
+        self._vector_end[step + 1, live] = lanes_free
+        self._freed[step + 1, live] = freed
 
-    def _after_room(self, start: Float, history: Float, room: Room | None, step: int) -> Float:
-        """When there is room too."""
+    def _after_room(
+        self, start: Float, history: Float, room: Room | None, step: int, live: slice
+    ) -> None:
+        """Wait until there is room too."""
         if room is None:
-            return start
-        which = room.begins[step].take(self._steps.nest)
-        which -= room.behind
+            return
+        which = room.begins[step].take(self._steps.nest[live])
+        which -= room.behind[live]
         if room.later:
             which += room.later * (which > 0)
         np.maximum(which, 0, out=which)
-        return np.maximum(start, self._at(history, which))
+        np.maximum(start, self._at(history, which, live), out=start)
 
-    def _at(self, history: Float, entries: Int) -> Float:
+    def _at(self, history: Float, entries: Int, live: slice) -> Float:
         """Of a history each row's entry."""
-        return history.reshape(-1).take(entries * self._rows + self._rank)
+        return history.reshape(-1).take(entries * self._rows + self._rank[live])
 
-    def _jumped(self, jump: Jump, step: int, start: Float) -> Float:
+    def _jumped(self, jump: Jump, step: int, start: Float, live: slice) -> Float:
         """Set the clocks behind the iterations that are left out: each unit at its own pace.
 
         A unit that has more to do than the others sets theirs from the time on when buffers are
         full; the bus may then have been ahead for a while.
         """
-        since = np.maximum(jump.since[step], 0).take(self._steps.nest)
-        times = jump.skipped[step].take(self._steps.nest) / jump.iterations
-        pace = start - self._at(self._began, since + 1)
+        nest = self._steps.nest[live]
+        since = np.maximum(jump.since[step], 0).take(nest)
+        times = jump.skipped[step].take(nest) / jump.iterations
+        pace = start - self._at(self._began, since + 1, live)
         if jump.with_vector:
-            pace = np.maximum(pace, self._computed - self._at(self._lanes_busy, since))
+            done = self._computed[live] - self._at(self._lanes_busy, since, live)
+            pace = np.maximum(pace, done)
         gone = times * pace
-        loaded = self._bus + times * (self._moved - self._at(self._bus_busy, since + 1))
-        jumps_bus = jump.with_bus & (times > 0)
-        gone = np.where(jumps_bus, np.maximum(gone, loaded + self._latency - start), gone)
-        self._bus = np.where(jumps_bus, np.maximum(loaded, self._bus + gone), self._bus)
-        self._lanes_free = self._lanes_free + gone * jump.with_vector
+        bus = self._bus[live]
+        moved = self._moved[live] - self._at(self._bus_busy, since + 1, live)
+        loaded = bus + times * moved
+        jumps_bus = jump.with_bus[live] & (times > 0)
+        waited = np.maximum(gone, loaded + self._latency[live] - start)
+        np.copyto(gone, waited, where=jumps_bus)
+        np.copyto(bus, np.maximum(loaded, bus + gone), where=jumps_bus)
+        if jump.with_vector:
+            self._lanes_free[live] += gone
         after: Float = start + gone
         return after
+
+
+class _Held:
+    """For how long a unit is held, or whether it is: of each kind on each row.
+
+    Attributes:
+        any: Whether it is at all at each step, on any row.
+        all: Whether it is on all rows that have the step.
+    """
+
+    def __init__(self, table: Any, kinds: Int) -> None:
+        table = np.asarray(table)
+        self._flat = np.ascontiguousarray(table, dtype=float).reshape(-1)
+        self.any = _anywhere((table > 0).any(axis=1)[kinds])
+        everywhere = (table > 0).all(axis=1)
+        everywhere[0] = False
+        self.all: list[bool] = everywhere[kinds].all(axis=1).tolist()
+
+    def at(self, step: int, which: Int) -> Float:
+        """At a step, of kinds and rows as places in the table."""
+        return self._flat.take(which) if self.any[step] else np.zeros(len(which))
 
 
 def _anywhere(table: Any) -> list[bool]:

@@ -1,14 +1,16 @@
 """The cost model: a machine, and how much time and energy anything takes on it or on its variants.
 
 It knows what the engine knows (`estimate.py`) and answers for whole frames of design points, in
-thousands a second.  What it cannot vary as a column, such as a dataflow, divides a frame into
+thousands a second.  What it cannot vary as a column, such as a number format, divides a frame into
 groups.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from ...arch import Accelerator, Gpu, SystolicArray
 from ...workloads.graph import Workload
 from ...workloads.quantization import BitRules, bit_rules, quantized
+from ..disk_cache import folder, kept
 from ..errors import MappingError
 from ..variants import FieldError, check_field, fields_of, variant
 from .designs import Designs
@@ -80,18 +83,21 @@ class CostModel:
 
     Args:
         machine: An accelerator; where points vary it, what they have in common.
+        cache: A folder in which predictions are kept for other processes, by the hash of all that
+            they depend on; True is `tilewise/costs` in `$XDG_CACHE_HOME` or `~/.cache`, False none.
 
     Raises:
         TypeError: It is no accelerator.
     """
 
-    def __init__(self, machine: Accelerator | Gpu) -> None:
+    def __init__(self, machine: Accelerator | Gpu, *, cache: bool | str | Path = False) -> None:
         if not isinstance(machine, Accelerator):
             raise TypeError(
                 f"CostModel wants an accelerator, got {machine!r}; GPUs are priced in closed form "
                 "by simulate"
             )
         self.machine = machine
+        self._folder = None if cache is False else folder("costs") if cache is True else Path(cache)
         self._known: dict[object, Cost] = {}
 
     def predict(
@@ -103,7 +109,7 @@ class CostModel:
         batch: int = 1,
         bits: str | BitRules | None = None,
     ) -> Cost:
-        """One run; a second call with the same arguments is answered from memory.
+        """One run; a second call is answered from memory, or with a `cache` from disk.
 
         Args:
             workload: A model.
@@ -119,23 +125,36 @@ class CostModel:
         bound = tuple(sorted((bindings or {}).items()))
         key = workload.content_hash, workload.symbols, bound, format, batch, bits
         if key not in self._known:
-            model = _with_bits(workload, bits)
-            found = self._estimated(
-                self.machine,
-                model,
-                1,
-                {},
-                dict(bound),
-                format or self.machine.default_format,
-                batch,
-            )
-            if found.infeasible[0]:
-                raise MappingError(
-                    f"{self.machine.name} is too small for one tile: {found.infeasible[0]}"
+            said = format or self.machine.default_format
+
+            def priced() -> Cost:
+                return self._priced(_with_bits(workload, bits), dict(bound), said, batch)
+
+            self._known[key] = (
+                kept(
+                    self._folder,
+                    f"{workload.name}-{self.machine.name}",
+                    repr((
+                        self.machine, workload.content_hash, workload.symbols, workload.constraints,
+                        bound, said, batch, bit_rules(bits) if isinstance(bits, str) else bits,
+                    )),
+                    priced,
+                    read=_read,
+                    text=lambda cost: json.dumps(asdict(cost)),
                 )
-            row = _metrics(found, self.machine.clock_hz)
-            self._known[key] = Cost(**{name: float(row[name][0]) for name in _METRICS})
+                if self._folder
+                else priced()
+            )  # fmt: skip
         return self._known[key]
+
+    def _priced(self, workload: Workload, bind: dict[str, Any], format: str, batch: int) -> Cost:
+        found = _estimated(Designs(self.machine, {}), workload, 1, bind, format, batch)
+        if found.infeasible[0]:
+            raise MappingError(
+                f"{self.machine.name} is too small for one tile: {found.infeasible[0]}"
+            )
+        row = _metrics(found, self.machine.clock_hz)
+        return Cost(**{name: float(row[name][0]) for name in _METRICS})
 
     def batch(
         self,
@@ -170,7 +189,7 @@ class CostModel:
         self._check(frame)
         found = {name: np.full(len(frame), np.nan) for name in _METRICS}
         infeasible = np.full(len(frame), "", dtype=object)
-        for rows, machine, columns, options in self._groups(frame, infeasible):
+        for rows, designs, options in self._groups(frame, infeasible):
             bits = options.get("bits")
             model = _with_bits(workload, (rules or {}).get(bits, bits) if bits else None)
             bind = {
@@ -178,31 +197,13 @@ class CostModel:
                 for name in frame.columns
                 if name.startswith(BIND)
             }
-            format = options.get("format") or machine.default_format
+            format = options.get("format") or designs.machine.default_format
             batch = int(options.get("batch", 1))
-            ran = self._estimated(machine, model, len(rows), columns, bind, format, batch)
-            for name, column in _metrics(ran, columns.get("clock_hz", machine.clock_hz)).items():
+            ran = _estimated(designs, model, len(rows), bind, format, batch)
+            for name, column in _metrics(ran, designs.clock_hz).items():
                 found[name][rows] = column
             infeasible[rows] = ran.infeasible
         return pd.DataFrame({**found, "infeasible": infeasible}, index=frame.index)
-
-    def _estimated(
-        self,
-        machine: Accelerator,
-        workload: Workload,
-        count: int,
-        columns: Mapping[str, Any],
-        bind: Mapping[str, Any],
-        format: str,
-        batch: int,
-    ) -> Columns:
-        bind = dict(bind)
-        if any(symbol.name == "batch" for symbol in workload.symbols):
-            bind.setdefault("batch", batch)
-            batch = 1
-        binding = workload.binding(bind)
-        designs = Designs(machine, columns)
-        return estimated(workload, designs, count, binding=binding, format=format, batch=batch)
 
     def _check(self, frame: pd.DataFrame) -> None:
         known = fields_of(self.machine)
@@ -219,8 +220,8 @@ class CostModel:
 
     def _groups(
         self, frame: pd.DataFrame, infeasible: NDArray[np.object_]
-    ) -> Iterator[tuple[NDArray[np.int64], Accelerator, dict[str, Any], dict[str, Any]]]:
-        """Points that differ in columns only: which, their machine, the columns and the options."""
+    ) -> Iterator[tuple[NDArray[np.int64], Designs, dict[str, Any]]]:
+        """Points that differ in columns only: which, their designs and the options."""
         systolic = isinstance(self.machine.array, SystolicArray)
         possible = (*_COLUMNS, *_OF_SYSTOLIC) if systolic else _COLUMNS
         names = [str(name) for name in frame.columns]
@@ -231,8 +232,9 @@ class CostModel:
         places = np.flatnonzero(infeasible == "")
         groups: dict[tuple[Any, ...], NDArray[np.int64]] = {(): places}
         if words:
-            alike = frame[words].iloc[places].groupby(words, sort=False, dropna=False)
-            groups = {_tuple(key): places[own] for key, own in alike.indices.items()}
+            by_words = frame[words].iloc[places].groupby(words, sort=False, dropna=False)
+            groups = {_tuple(key): places[own] for key, own in by_words.indices.items()}
+        alike: dict[tuple[Any, ...], list[tuple[NDArray[np.int64], Accelerator]]] = {}
         for key, rows in groups.items():
             given = {n: _plain(v) for n, v in zip(words, key, strict=True)}
             options: dict[str, Any] = {n: given.pop(n) for n in _OPTIONS if n in given}
@@ -242,8 +244,24 @@ class CostModel:
                 infeasible[rows] = str(error).partition(":")[0]
                 continue
             assert isinstance(machine, Accelerator)
+            options_of = tuple(options.items())
+            alike.setdefault((self._but_for_flow(machine), options_of), []).append((rows, machine))
+        for (_, options_of), parts in alike.items():
+            rows = np.concatenate([own for own, _ in parts])
+            kind = np.repeat(np.arange(len(parts)), [len(own) for own, _ in parts])
             varied = {name: frame[name].to_numpy()[rows] for name in columns}
-            yield rows, machine, varied, options
+            if len(parts) > 1:
+                varied["array.kind"] = kind
+            arrays = [one.array for _, one in parts]
+            first = parts[0][1]
+            yield rows, Designs(first, varied, arrays), dict(options_of)
+
+    def _but_for_flow(self, machine: Accelerator) -> Accelerator:
+        """The same for machines that can be rows of one `Designs`."""
+        array, own = machine.array, self.machine.array
+        if not isinstance(array, SystolicArray) or not isinstance(own, SystolicArray):
+            return machine
+        return machine.replace(array=array.replace(dataflow=own.dataflow, overlap=own.overlap))
 
     def _check_column(
         self, name: str, values: NDArray[Any], infeasible: NDArray[np.object_]
@@ -254,6 +272,35 @@ class CostModel:
         numbers = values.astype(float)
         allowed = numbers >= 0 if name in _MAY_BE_ZERO else numbers > 0
         infeasible[~(allowed & np.isfinite(numbers))] = name
+
+
+def _estimated(
+    designs: Designs,
+    workload: Workload,
+    count: int,
+    bind: Mapping[str, Any],
+    format: str,
+    batch: int,
+) -> Columns:
+    bind = dict(bind)
+    if any(symbol.name == "batch" for symbol in workload.symbols):
+        bind.setdefault("batch", batch)
+        batch = 1
+    binding = workload.binding(bind)
+    return estimated(workload, designs, count, binding=binding, format=format, batch=batch)
+
+
+def _read(path: Path) -> Cost:
+    """A prediction that was kept.
+
+    Raises:
+        ValueError: The file says something else.
+    """
+    said: Any = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return Cost(**{name: float(said[name]) for name in _METRICS})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: wanted {', '.join(_METRICS)}") from error
 
 
 def _metrics(ran: Columns, clock_hz: Any) -> dict[str, Any]:

@@ -27,13 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch import Accelerator, Gpu
+from ..disk_cache import folder, kept
 from ..result import Result
 from .additivity import Bias, bias
 from .blocks import VitBlocks
 from .genes import Axis, check
 from .heatvit import HeatVit
 from .quasar import QuasarVit
-from .table_cache import cached
 from .tables import LookupTable
 from .terms import Array, Quantity, Term, is_torch, summed
 from .windows import Cost
@@ -199,7 +199,7 @@ def search_space(
         machine: What candidates run on, one image at a time.
         table: What layers cost, for instance as measured on a board, in place of the engine's; its
             keys are those of `search_space(name, machine).table`.
-        cache: Whether the table is kept on disk, in `table_cache.folder()`.
+        cache: Whether the table is kept on disk, in `disk_cache.folder("tables")`.
         options: Of the space: `activations` of `quasar-vit`; `selectors` of `heatvit-...`; the
             values of each gene of `vit-blocks`.
 
@@ -217,7 +217,14 @@ def search_space(
     if table is not None:
         found = table
     elif cache:
-        found = cached(f"{name}-{machine.name}", repr((name, recipe)), lambda: _table(name, recipe))
+        found = kept(
+            folder("tables"),
+            f"{name}-{machine.name}",
+            repr((name, recipe)),
+            lambda: _table(name, recipe),
+            read=LookupTable.read,
+            text=LookupTable.json_text,
+        )
     else:
         found = _table(name, recipe)
     return SearchSpace(name=name, recipe=recipe, table=found, terms=recipe.terms(found))

@@ -1,4 +1,4 @@
-"""Tables kept on disk: built once for each machine, space and version of the code.
+"""What is computed once and kept on disk, for each version of the code: tables, prices.
 
 A file is named by the hash of all that it depends on, the code included, so that it never has to be
 told apart or thrown away.  It is written beside and renamed: who reads sees all of it or none.
@@ -13,25 +13,26 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from .tables import LookupTable, TableError
+__all__ = ["code_hash", "folder", "kept"]
 
-__all__ = ["cached", "code_hash", "folder"]
+T = TypeVar("T")
 
 _PARTS = ("arch", "workloads", "sim")
 
 
-def folder() -> Path:
-    """Where tables are kept: `tilewise/tables` in `$XDG_CACHE_HOME`, or in `~/.cache`."""
+def folder(kind: str) -> Path:
+    """Where things are kept: `tilewise/KIND` in `$XDG_CACHE_HOME`, or in `~/.cache`."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     root = Path(home) if Path(home).is_absolute() else Path.home() / ".cache"
-    return root / "tilewise" / "tables"
+    return root / "tilewise" / kind
 
 
 @functools.cache
 def code_hash() -> str:
     """SHA-256 of the modules that make a number: a version alone is older than a change."""
-    from ... import __version__
+    from .. import __version__
 
     found = hashlib.sha256(__version__.encode())
     home = Path(__file__).parents[1]
@@ -42,33 +43,45 @@ def code_hash() -> str:
     return found.hexdigest()
 
 
-def cached(name: str, identity: str, build: Callable[[], LookupTable]) -> LookupTable:
-    """The table of that identity, from disk if it is there.
+def kept(
+    where: Path,
+    name: str,
+    identity: str,
+    build: Callable[[], T],
+    *,
+    read: Callable[[Path], T],
+    text: Callable[[T], str],
+) -> T:
+    """What has that identity, from disk if it is there and whole.
 
-    A folder that cannot be written is warned of once for each table, and the table built anew.
+    A folder that cannot be written is warned of, and the thing built anew.
 
     Args:
+        where: The folder.
         name: What the file's name begins with.
-        identity: Everything but the code that the table depends on.
-        build: Makes the table.
+        identity: Everything but the code that it depends on.
+        build: Makes it.
+        read: Reads a file; ValueError or OSError if that is absent, or cut short by something else
+            than Tilewise.
+        text: What to write.
     """
     key = hashlib.sha256(f"{code_hash()}{identity}".encode()).hexdigest()
-    path = folder() / f"{name}-{key[:32]}.json"
+    path = where / f"{name}-{key[:32]}.json"
     try:
-        return LookupTable.read(path)
-    except TableError:  # absent, or cut short by something else than Tilewise
-        table = build()
+        return read(path)
+    except (ValueError, OSError):
+        built = build()
     try:
-        _write(path, table.json_text())
+        _write(path, text(built))
     except OSError as error:
         reason = error.strerror or str(error)
         warnings.warn(
-            f"{path.parent}: {reason}: the table is built again by every process; "
+            f"{where}: {reason}: {name} is built again by every process; "
             "XDG_CACHE_HOME names another folder",
             RuntimeWarning,
             stacklevel=2,
         )
-    return table
+    return built
 
 
 def _write(path: Path, text: str) -> None:
