@@ -40,8 +40,13 @@ def for_each_kind(form: Callable[P, R]) -> Callable[P, R]:
 
 
 def _taken(value: Any, rows: Any, count: int) -> Any:
-    own: Any = value  # a column, or one for all
-    return own[rows] if np.ndim(own) and len(own) == count else own
+    """Of a column those rows; what is one for all arrays stays, and a tuple is its parts."""
+    if isinstance(value, tuple):
+        kept: Any = value
+        parts = [_taken(part, rows, count) for part in kept]
+        return kept._make(parts) if hasattr(kept, "_make") else tuple(parts)
+    column: Any = value
+    return column[rows] if np.ndim(column) and len(column) == count else column
 
 
 def _joined(parts: Sequence[tuple[Any, Any]], count: int) -> Any:
