@@ -12,7 +12,9 @@ __all__ = ["reproduce"]
 
 
 def reproduce(
-    paper: Annotated[str, typer.Argument(metavar="PAPER", help="heatvit or quasar-vit.")],
+    paper: Annotated[
+        str, typer.Argument(metavar="PAPER", help="heatvit, quasar-vit or tri-level.")
+    ],
     json: Json = None,
 ) -> None:
     """Print the published numbers of PAPER beside simulated ones.

@@ -69,9 +69,9 @@ def summary(found: Reproduction) -> str:
         if rows:
             parts.append(f"{close} of {len(rows)} {provenance}")
     fixed = len(found.of("fixed"))
+    others = f"{fixed} other{'s' if fixed != 1 else ''}" if fixed else "none"
     return (
-        f"predicted within {100 * CLOSE:.0f} %: {', '.join(parts)}; "
-        f"something was fixed on {fixed} other{'s' if fixed != 1 else ''}"
+        f"predicted within {100 * CLOSE:.0f} %: {', '.join(parts)}; something was fixed on {others}"
     )
 
 

@@ -103,6 +103,8 @@ def energy_of(
     """
     did = actions_of(sums, formats, machine)
     table, buffers = machine.energy, machine.buffers
+    # What multiplies nothing may be in a format that the table has no price for.
+    mac_j = table.mac_j(formats.weights, formats.activations) if np.any(did.macs) else 0.0
 
     def sram(capacity_bytes: Any, reads: Any, writes: Any) -> Any:
         read = _by_capacity(table.sram_read_j_per_byte, capacity_bytes)
@@ -111,7 +113,7 @@ def energy_of(
 
     moved_bytes = did.dram_reads + did.dram_writes
     return {
-        "mac": did.macs * table.mac_j(formats.weights, formats.activations),
+        "mac": did.macs * mac_j,
         "registers": did.register_bytes * table.register_j_per_byte,
         "input_buffer": sram(buffers.input_bytes, did.input_reads, did.input_writes),
         "weight_buffer": sram(buffers.weight_bytes, did.weight_reads, did.weight_writes),

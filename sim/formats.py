@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import NamedTuple
 
-from ..arch.formats import bits
+from ..arch import Accelerator
+from ..arch.formats import FormatError, bits
 from ..workloads.extent import known
-from ..workloads.operator import Attention, MatMul, Operand, Operator
+from ..workloads.operator import Attention, Convolution, MatMul, Operand, Operator
+from .errors import MappingError
 
 __all__ = [
     "INT8",
@@ -15,6 +18,7 @@ __all__ = [
     "Widths",
     "format_of",
     "formats_of",
+    "macs_per_pe_cycle",
     "parameter_bits",
     "parameter_size_bits",
     "size_bits",
@@ -70,6 +74,20 @@ def formats_of(lead: Operator, tail: Operator) -> Formats:
             activations = read[0]
             weights = lead.weight_formats[0][0] if lead.weight_formats else activations
     return Formats(weights, activations, format_of(tail))
+
+
+def macs_per_pe_cycle(machine: Accelerator, lead: Operator, formats: Formats) -> Fraction:
+    """What a PE multiplies in a cycle; 0 for what multiplies nothing, in whatever format that is.
+
+    Raises:
+        MappingError: The array does not compute in these formats.
+    """
+    if not isinstance(lead, MatMul | Convolution | Attention):
+        return Fraction(0)
+    try:
+        return machine.array.macs_per_pe_cycle.most(formats.weights, formats.activations)
+    except FormatError as error:
+        raise MappingError(f"{machine.name}: format: {error}") from None
 
 
 def widest(formats: Iterable[str]) -> str:

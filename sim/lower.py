@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 
 from ..arch import Accelerator
 from ..arch.formats import FormatError
@@ -12,7 +11,7 @@ from ..workloads.graph import Workload
 from ..workloads.quantization import in_format
 from .attention import AttentionMapping
 from .errors import MappingError
-from .formats import Formats, formats_of
+from .formats import formats_of, macs_per_pe_cycle
 from .fusion import Kernel, fuse
 from .gemm import GemmMapping
 from .lowering import Lowered, Lowering, is_decision, loads_parameters
@@ -122,7 +121,7 @@ def _lowered(
             kernel=kernel,
             machine=machine,
             formats=(formats := formats_of(kernel.lead, kernel.tail)),
-            rate=_rate(machine, formats),
+            rate=macs_per_pe_cycle(machine, kernel.lead, formats),
             places=places,
             room=machine.buffers.input_bytes - places.live_bytes[index],
             planned=plan.tiling(kernel) if plan else None,
@@ -135,11 +134,3 @@ def _lowered(
             yield from together(group)
         except MappingError as error:
             raise MappingError(f"{group[0].kernel.name}: {error}") from None
-
-
-def _rate(machine: Accelerator, formats: Formats) -> Fraction:
-    """MACs per PE and cycle."""
-    try:
-        return machine.array.macs_per_pe_cycle.most(formats.weights, formats.activations)
-    except FormatError as error:
-        raise MappingError(f"{machine.name}: format: {error}") from None

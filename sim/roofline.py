@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from ..arch import Gpu
 from ..arch.formats import FormatError, bits, holds
-from ..workloads.extent import known, product
+from ..workloads.extent import known
 from ..workloads.graph import Workload
 from ..workloads.operator import (
     Attention,
@@ -24,13 +24,13 @@ from ..workloads.operator import (
     MatMul,
     Movement,
     Normalization,
-    Operand,
     Operator,
     Reduction,
     Softmax,
     TokenSelection,
 )
 from ..workloads.quantization import in_format
+from ..workloads.unfused import unfused_attention
 from .errors import MappingError
 from .formats import format_of, formats_of, parameter_size_bits, size_bits
 from .fusion import Kernel, fuse
@@ -197,36 +197,6 @@ def run_kernels(
             )
         )
     return Spans.of(rows), tuple(found)
-
-
-def unfused_attention(operator: Attention) -> list[Operator]:
-    """Attention as three operators that pass the scores on through memory."""
-    shape = (operator.copies, operator.queries, operator.keys)
-    elements = product(shape)
-    scores, weights = f"{operator.name}/scores", f"{operator.name}/softmax"
-    query, key, value, *rest = operator.operands
-
-    def between(source: str) -> Operand:
-        return Operand(sources=(source,), elements=elements, format=query.format)
-
-    return [
-        MatMul(
-            name=scores, operands=(query, key, *rest), shape=shape, selector=operator.selector,
-            format=query.format,
-            copies=operator.copies, m=operator.queries, k=operator.head_dim, n=operator.keys,
-            weights=0,
-        ),
-        Softmax(
-            name=weights, operands=(between(scores),), shape=shape, format=query.format,
-            selector=operator.selector, rows=operator.copies * operator.queries,
-            row_length=operator.keys,
-        ),
-        MatMul(
-            name=operator.name, operands=(between(weights), value), format=operator.format,
-            shape=operator.shape, selector=operator.selector, copies=operator.copies,
-            m=operator.queries, k=operator.keys, n=operator.value_dim, weights=0,
-        ),
-    ]  # fmt: skip
 
 
 def _bound_by(time: KernelTime) -> str:

@@ -133,7 +133,7 @@ def _operators(program: Program, spans: Spans, machine: Accelerator) -> tuple[Ke
     for index, kernel in enumerate(program.kernels):
         sums = total(kernel.nodes)
         start, end = int(first[index]), int(last[index])
-        rate = rates.most(kernel.formats.weights, kernel.formats.activations)
+        rate = rates.most(kernel.formats.weights, kernel.formats.activations) if sums.macs else 0
         possible = machine.array.pes * rate * (end - start)
         found.append(
             KernelResult(

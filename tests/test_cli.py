@@ -350,7 +350,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("run", "./deit-small", *GPU), r"deit-small: there is no such file"),
     (("run", "deit-smal", *GPU), r"did you mean deit-small\?"),
     (("run", "mine.onnx", *GPU), r"needs a value for n"),
-    (("run", "xyzzy", *GPU), r"no model is called xyzzy\. There are deit-small"),
+    (("run", "xyzzy", *GPU), r"no model is called xyzzy\. There are deit-tiny"),
     (("compare", "deit-small", "sd15", *GPU), r"did you mean sd15-unet\?"),
     # the machine
     (("run", "deit-small", "--on", "a100"), r"nearest is a100-80gb"),

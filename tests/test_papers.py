@@ -86,6 +86,7 @@ def test_only_predicted_rows_are_counted(found: dict[str, papers.Reproduction]) 
             assert (f"{len(close)} of {len(predicted)} {provenance}" in counts) == bool(predicted)
     assert "fixed on 4 others" in summary(found["heatvit"])
     assert "fixed on 1 other" in summary(found["quasar-vit"])
+    assert "fixed on none" in summary(found["tri-level"])
 
 
 def test_a_seen_prediction_is_close_or_says_why_not(
@@ -112,6 +113,9 @@ def test_a_seen_prediction_is_close_or_says_why_not(
         ("large-rate", 95.80, -0.056),
         ("small-rate", 138.7, -0.449),
         ("s-block-10", 2.598, -0.178),
+        ("tri-level-0.9-time", 72.58, -0.139),
+        ("tri-level-0.8-time", 64.94, -0.075),
+        ("tri-level-0.7-time", 58.70, -0.107),
     ],
 )
 def test_errors_are_of_what_is_simulated_over_what_is_published(

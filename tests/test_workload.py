@@ -231,7 +231,7 @@ def test_a_name_that_is_nearly_right_gets_a_suggestion() -> None:
         workload("deit-smal")
     with pytest.raises(
         UnknownModelError,
-        match="There are deit-small, heatvit-deit-small, heatvit-digits16, quasar-",
+        match="There are deit-tiny, deit-small, deit-base, vit-large, ",
     ):
         workload("zzz")
 

@@ -16,10 +16,10 @@ from .operator import MatMul, Operand
 from .pruning_blocks import PruningError
 from .zoo.building import Builder, Value, side_by_side
 
-__all__ = ["fused_inattentive"]
+__all__ = ["attentive", "fused_inattentive"]
 
 
-def fused_inattentive(
+def attentive(
     build: Builder,
     path: str,
     tokens: Value,
@@ -27,8 +27,8 @@ def fused_inattentive(
     heads: int,
     spared: int,
     kept: Size,
-) -> Value:
-    """Prunes the tokens `(images, n, width)` to `(images, spared + kept + 1, width)`.
+) -> tuple[Value, Value, Value]:
+    """The patches of `tokens` `(images, n, width)` that CLS attends to most.
 
     The scores of a fused attention never leave the machine, so the row of CLS is computed once
     more: `n * width` MACs for each image.  Without a CLS token there is no such row.
@@ -42,12 +42,16 @@ def fused_inattentive(
         spared: Tokens before the patches.
         kept: Patches that stay.
 
+    Returns:
+        Those that stay, `(images, kept, width)`; where all are, the best first; and what CLS gives
+        each of its attention, both `(images, n - spared)`.
+
     Raises:
         PruningError: There is no CLS token.
     """
     if not spared:
-        raise PruningError("evit ranks patches by the attention of CLS, and the model has no CLS")
-    images, count, width = tokens.shape
+        raise PruningError("patches are ranked by the attention of CLS, and the model has no CLS")
+    images, count, _ = tokens.shape
     queries, keys = attention
     head = keys.elements // (images * heads * count)
     scores = build.append(
@@ -70,9 +74,27 @@ def fused_inattentive(
     shares = row.part(images, heads, patches)
     mean = build.reduce(f"{path}/ReduceMean", "reducemean", shares, images, patches)
     chosen = build.top_k(f"{path}/TopK", mean, kept, patches)
-    stay = gathered(build, f"{path}/Gather", tokens, chosen, kept)
-    others = gathered(build, f"{path}/Gather_2", tokens, chosen, patches - kept)
-    weight = mean.part(images, patches - kept)
+    return gathered(build, f"{path}/Gather", tokens, chosen, kept), chosen, mean
+
+
+def fused_inattentive(
+    build: Builder,
+    path: str,
+    tokens: Value,
+    attention: tuple[Operand, Operand],
+    heads: int,
+    spared: int,
+    kept: Size,
+) -> Value:
+    """Prunes the tokens `(images, n, width)` to `(images, spared + kept + 1, width)`.
+
+    Its arguments, and what it raises, are those of `attentive`.
+    """
+    stay, chosen, mean = attentive(build, path, tokens, attention, heads, spared, kept)
+    images, count, width = tokens.shape
+    left = count - spared - kept
+    others = gathered(build, f"{path}/Gather_2", tokens, chosen, left)
+    weight = mean.part(images, left)
     weighted = build.elementwise(f"{path}/Mul", "mul", others, weight)
     fused = build.reduce(f"{path}/ReduceSum", "reducesum", weighted, images, 1, cast("int", width))
     first = tokens.part(images, spared, width)

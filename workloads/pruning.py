@@ -40,11 +40,13 @@ def pruned(
     Args:
         source: A name of `zoo.names()`, or the path of an `.onnx` or `.onnx.gz` file.
         method: `heatvit` (a classifier for each head and a package token; the image decides how
-            many patches stay, so a run takes one image), `topk` or `dynamicvit` (DynamicViT's
-            predictor; the count is fixed), `evit` (CLS attention, and one token for the others;
-            fixed) or `tome` (token merging; fixed).
-        blocks: The blocks, counted from 1, before which tokens are pruned.  `evit` and `tome` do it
-            inside them, between attention and MLP, as published.
+            many patches stay, so a run takes one image), `spvit` (the same, as its authors' other
+            code has it: a larger classifier, and one package token more at each place), `topk` or
+            `dynamicvit` (DynamicViT's predictor; the count is fixed), `evit` (CLS attention, and
+            one token for the others; fixed), `trilevel` (CLS attention alone; fixed) or `tome`
+            (token merging; fixed).
+        blocks: The blocks, counted from 1, before which tokens are pruned.  `evit`, `trilevel` and
+            `tome` do it inside them, between attention and MLP, as published.
         keep: For each of them, the share of the *input's* patches that is left after it, more than
             0 and at most 1.  Rounded up, they are the symbols' defaults; where the input's size is
             a symbol itself, there are none.
@@ -76,8 +78,12 @@ def pruned(
     cut = read_cut(graph, cuts, base.name)
     check_cut(base, cut, {place.symbol: place.fixed for place in cuts})
     kept = _kept_symbols(stream, way, keep)
-    beside = stream.spared + way.packed
-    left = {c.symbol: symbol(k.name) + beside for c, k in zip(cuts, kept, strict=True)}
+    left = {
+        place.symbol: symbol(count.name)
+        + stream.spared
+        + way.packed * (number if way.accumulates else 1)
+        for number, (place, count) in enumerate(zip(cuts, kept, strict=True), start=1)
+    }
     into = Insertion(
         way=way,
         stream=stream,

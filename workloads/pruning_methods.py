@@ -2,7 +2,10 @@
 
 `heatvit` is told where its module is: `zoo/torch_selector.py`.  `topk` is DynamicViT's: Rao et al.,
 "DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification", NeurIPS 2021.
-`evit` is told where it is built: `evit.py`.
+`evit` is told where it is built: `evit.py`; `trilevel` keeps the same patches and no token for the
+others: Kong et al., "Peeling the Onion: Hierarchical Reduction of Data Redundancy for Efficient
+Vision Transformer Training", AAAI 2023 (github.com/ZLKong/Tri-Level-ViT).
+`spvit` is told where its selector is: `zoo/spvit.py`.
 `tome` is token merging: Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023.
 """
 
@@ -13,11 +16,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from .evit import fused_inattentive
+from .evit import attentive, fused_inattentive
 from .extent import Size, ceil_div
 from .matching import gathered, matched
 from .operator import Operand
 from .pruning_blocks import PruningError
+from .zoo import spvit
 from .zoo.building import Builder, Value, side_by_side
 from .zoo.heatvit import select
 
@@ -75,6 +79,7 @@ class Method:
     Attributes:
         where: `before` a block, or `between` its attention and its MLP.
         packed: Tokens that it leaves besides the kept patches and those that are spared.
+        accumulates: True if those of earlier places stay beside it, so that they become more.
         data_dependent: True if the image decides how many stay, so that a run takes one image.
         halves: True if no place can remove more than half of the patches.
         prune: Appends what it does.
@@ -83,17 +88,14 @@ class Method:
     where: Literal["before", "between"]
     prune: _Prune
     packed: int = 0
+    accumulates: bool = False
     data_dependent: bool = False
     halves: bool = False
 
 
 def _heatvit(build: Builder, place: Place) -> Left:
     """HeatViT: the patches that a classifier scores above 0.5, the others as a package token."""
-    width = place.tokens.shape[-1] // place.heads
-    if place.heads < 2 or not isinstance(width, int) or width < 4:
-        raise PruningError(
-            f"heatvit needs 2 heads of width 4 or more, and this model has {place.heads} of {width}"
-        )
+    _check_heads("heatvit", place)
     tokens, count = select(build, place.number, place.tokens, place.heads, place.kept, place.spared)
     return Left(tokens=tokens, counts=count.sources)
 
@@ -188,6 +190,41 @@ def _evit(build: Builder, place: Place) -> Left:
     return Left(tokens=tokens)
 
 
+def _spvit(build: Builder, place: Place) -> Left:
+    """SPViT's code: a classifier for each head, and one package token more at each place."""
+    _check_heads("spvit", place)
+    tokens, count = spvit.select(
+        build, place.number, place.tokens, place.heads, place.kept, place.spared
+    )
+    return Left(tokens=tokens, counts=count.sources)
+
+
+def _trilevel(build: Builder, place: Place) -> Left:
+    """Tri-Level: the best by CLS attention, of a fixed number; nothing is left of the others."""
+    if place.queries is None or place.keys is None:
+        raise PruningError("trilevel ranks by attention, and finds none in the block")
+    stay, _, _ = attentive(
+        build,
+        f"selectors.{place.number}",
+        place.tokens,
+        (place.queries, place.keys),
+        place.heads,
+        place.spared,
+        place.kept,
+    )
+    images, _, width = place.tokens.shape
+    return Left(tokens=_joined(place, place.tokens.part(images, place.spared, width), stay))
+
+
+def _check_heads(method: str, place: Place) -> None:
+    width = place.tokens.shape[-1] // place.heads
+    if place.heads < 2 or not isinstance(width, int) or width < 4:
+        raise PruningError(
+            f"{method} needs 2 heads of width 4 or more, and this model has {place.heads} of "
+            f"{width}"
+        )
+
+
 def _joined(place: Place, *values: Value) -> Value:
     """The tokens that a place leaves, one after the other; parts without any are left out."""
     images, _, width = values[0].shape
@@ -198,9 +235,13 @@ def _joined(place: Place, *values: Value) -> Value:
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "heatvit": Method(where="before", prune=_heatvit, packed=1, data_dependent=True),
+        "spvit": Method(
+            where="before", prune=_spvit, packed=1, accumulates=True, data_dependent=True
+        ),
         "topk": Method(where="before", prune=_topk),
         "dynamicvit": Method(where="before", prune=_topk),  # by its paper's name
         "evit": Method(where="between", prune=_evit, packed=1),
+        "trilevel": Method(where="between", prune=_trilevel),
         "tome": Method(where="between", prune=_tome, halves=True),
     }
 )

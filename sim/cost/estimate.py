@@ -20,15 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch import Accelerator
-from ...arch.formats import FormatError
 from ...workloads.batching import repeated
 from ...workloads.extent import evaluate
 from ...workloads.graph import Workload
 from ...workloads.operator import Attention, Convolution, MatMul
 from ..energy import energy_of
 from ..errors import MappingError
-from ..formats import formats_of
+from ..formats import formats_of, macs_per_pe_cycle
 from ..fusion import Kernel
 from ..lowering import is_decision, loads_parameters
 from ..shares import split_of
@@ -176,7 +174,8 @@ def estimated(
         energy += times * sum(joules.values())
         dram += times * (sums.weight_bytes + sums.input_bytes + sums.store_bytes)
         macs += times * sums.macs
-        busy += times * sums.macs / float(_rate(designs.machine, kernel))
+        rate = macs_per_pe_cycle(designs.machine, kernel.lead, formats)
+        busy += times * sums.macs / float(rate or 1)
         infeasible = np.where(infeasible == "", ran.infeasible, infeasible)
     lost = infeasible != ""
     array = designs.array
@@ -185,14 +184,6 @@ def estimated(
     for column in (cycles, energy, dram, macs, used):
         column[lost] = np.nan
     return Columns(cycles, energy, dram, macs, used, infeasible)
-
-
-def _rate(machine: Accelerator, kernel: Any) -> Fraction:
-    formats = formats_of(kernel.lead, kernel.tail)
-    try:
-        return machine.array.macs_per_pe_cycle.most(formats.weights, formats.activations)
-    except FormatError as error:
-        raise MappingError(f"{machine.name}: format: {error}") from None
 
 
 def _run_alike(placed: Placed, index: int, designs: Designs, design: Int, before: _State) -> _Ran:
@@ -205,7 +196,9 @@ def _run_alike(placed: Placed, index: int, designs: Designs, design: Int, before
         design: A number for each, the same for equal ones.
         before: How the kernel before has left them.
     """
-    count, rate = len(design), _rate(designs.machine, placed.kernels[index])
+    kernel = placed.kernels[index]
+    formats = formats_of(kernel.lead, kernel.tail)
+    count, rate = len(design), macs_per_pe_cycle(designs.machine, kernel.lead, formats)
     columns = (before.lead, before.first, before.second, *placed.columns(index))
     examples, case = alike((design, *columns), count)
     if len(examples) > count // 2:

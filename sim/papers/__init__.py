@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from ..errors import PaperError
-from . import heatvit, quasar
+from . import heatvit, quasar, trilevel
 from .rows import Published, Reproduction, Row, Sensitivity, published
 
 __all__ = [
@@ -28,6 +28,7 @@ _OF = MappingProxyType[str, tuple[_Rows, _Sensitivities]](
     {
         "heatvit": (heatvit.reproduction, heatvit.sensitivities),
         "quasar-vit": (quasar.reproduction, quasar.sensitivities),
+        "tri-level": (trilevel.reproduction, trilevel.sensitivities),
     }
 )
 
@@ -57,5 +58,5 @@ def _of(paper: str) -> tuple[_Rows, _Sensitivities]:
     if paper not in _OF:
         near = get_close_matches(paper, PAPERS, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]}?" if near else "."
-        raise PaperError(f"no paper is called {paper}{hint} There are {' and '.join(PAPERS)}.")
+        raise PaperError(f"no paper is called {paper}{hint} There are {', '.join(PAPERS)}.")
     return _OF[paper]

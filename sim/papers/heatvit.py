@@ -50,7 +50,7 @@ class Reading(NamedTuple):
 
 def reproduction() -> Reproduction:
     """Every number of HeatViT, its relatives that cannot be compared with their reasons."""
-    claims = {key: claim for group in (_gains, _models, _blocks) for key, claim in group()}
+    claims = {key: claim for group in (_gains, _models, _lv_vit, _blocks) for key, claim in group()}
     return Reproduction(
         paper="heatvit",
         title="HeatViT (Dong et al., HPCA 2023, arXiv:2211.08110) on a ZCU102",
@@ -186,6 +186,23 @@ def _models() -> Iterator[tuple[str, Claim]]:
             f"t-pruned-rate-{recall}",
             Claim(1 / pruned["t"].latency_s, f"A and B exclude each other. {sized}"),
         )
+
+
+def _lv_vit() -> Iterator[tuple[str, Claim]]:
+    counts, model = kept(CHOSEN), zoo.load("heatvit-lv-vit-small")
+    bind = {f"kept_{number}": count for number, count in enumerate(counts, start=1)}
+    result = simulate(model, _machine(), bind=bind)
+    whole = simulate(zoo.load("lv-vit-small"), _machine()).latency_s
+    stem = max(o.end_cycle for o in result.operators if o.name.startswith("patch_embed"))
+    yield (
+        "lvvit-rate",
+        Claim(
+            1 / result.latency_s,
+            f"At DeiT-S's {_counts(counts)}, as its own are not known; {1 / whole:.1f} unpruned. "
+            f"Its four convolutions take {100 * stem / result.cycles:.0f} % of the time, and no "
+            "pruning makes them less.",
+        ),
+    )
 
 
 def _blocks() -> Iterator[tuple[str, Claim]]:

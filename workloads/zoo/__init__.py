@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
@@ -10,13 +11,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..graph import Workload
-from . import unets, vits
+from . import derived_vits, unets, vits
 from .model import Model
 
 if TYPE_CHECKING:
     import onnx
 
 __all__ = [
+    "DerivedModelError",
     "UnknownModelError",
     "content",
     "defaults",
@@ -35,7 +37,13 @@ class UnknownModelError(LookupError):
         return str(self.args[0])  # a LookupError is shown as its message, not quoted
 
 
-_MODELS: Mapping[str, Model] = MappingProxyType({**vits.MODELS, **unets.MODELS})
+class DerivedModelError(UnknownModelError):
+    """A model of the zoo has no file: it is made of another one's graph when it is loaded."""
+
+
+_MODELS: Mapping[str, Model] = MappingProxyType(
+    {**vits.MODELS, **derived_vits.MODELS, **unets.MODELS}
+)
 
 
 def names() -> tuple[str, ...]:
@@ -62,6 +70,9 @@ def load(name: str) -> Workload:
     Raises:
         UnknownModelError: There is no such model; the message names the nearest.
     """
+    derive = _model(name).derive
+    if derive:
+        return replace(derive(), name=name).with_defaults(defaults(name))
     from ..onnx_reader import read  # onnx takes longer to import than everything else here
 
     return read(content(name), name).with_defaults(defaults(name))
@@ -72,12 +83,17 @@ def content(name: str) -> bytes:
 
     Raises:
         UnknownModelError: There is no such model.
+        DerivedModelError: It has no file.
     """
+    if _model(name).derive:
+        raise DerivedModelError(
+            f"{name} has no file: it is made of {graph(name)} when it is loaded; take that"
+        )
     return resources.files(__name__).joinpath(f"graphs/{graph(name)}.onnx.gz").read_bytes()
 
 
 def graph(name: str) -> str:
-    """The model whose graph a model is: its own, but where only the defaults differ.
+    """The model whose graph a model is, or is made of: its own, if nothing else is said.
 
     Raises:
         UnknownModelError: There is no such model.

@@ -9,7 +9,7 @@ from ..extent import Size
 from ..operator import Movement, TokenSelection
 from .building import Builder, Value, side_by_side
 
-__all__ = ["select"]
+__all__ = ["head_weights", "linear_gelu", "select"]
 
 
 def select(
@@ -69,17 +69,14 @@ def _scores(build: Builder, path: str, x: Value, heads: int) -> Value:
     width = int(embed // heads) if isinstance(embed, int) else 0
     split = x.part(1, tokens, heads, width)
     half, quarter = width // 2, width // 4
-    local = _mlp(build, f"{path}.features", 0, split, half)
+    local = linear_gelu(build, f"{path}.features", 0, split, half)
     everywhere = build.reduce(f"{path}/ReduceMean", "reducemean", local, 1, 1, heads, half)
     both = side_by_side((1, tokens, heads, 2 * half), local, everywhere)
-    hidden = _mlp(build, f"{path}.classifier", 0, both, half)
-    hidden = _mlp(build, f"{path}.classifier", 2, hidden, quarter)
+    hidden = linear_gelu(build, f"{path}.classifier", 0, both, half)
+    hidden = linear_gelu(build, f"{path}.classifier", 2, hidden, quarter)
     logits = build.linear(f"{path}.classifier.4/MatMul", hidden, 2)
     shares = build.softmax(f"{path}/Softmax", logits)
-    mean = build.reduce(f"{path}/ReduceMean_2", "reducemean", split, 1, tokens, heads)
-    hidden = _mlp(build, f"{path}.head_weights", 0, mean, heads // 2)
-    logits = build.linear(f"{path}.head_weights.2/MatMul", hidden, heads)
-    weights = build.elementwise(f"{path}.head_weights.3/Sigmoid", "sigmoid", logits)
+    weights = head_weights(build, path, split)
     keep = shares.part(1, tokens, heads)
     weighted = build.elementwise(f"{path}/Mul", "mul", weights, keep)
     total = build.reduce(f"{path}/ReduceSum", "reducesum", weighted, 1, tokens)
@@ -87,7 +84,17 @@ def _scores(build: Builder, path: str, x: Value, heads: int) -> Value:
     return build.elementwise(f"{path}/Div", "div", total, weight)
 
 
-def _mlp(build: Builder, path: str, index: int, x: Value, n: int) -> Value:
+def head_weights(build: Builder, path: str, split: Value) -> Value:
+    """Weights of the heads of each token, `(1, n, heads)`, from tokens `(1, n, heads, width)`."""
+    _, tokens, heads, _ = split.shape
+    assert isinstance(heads, int)
+    mean = build.reduce(f"{path}/ReduceMean_2", "reducemean", split, 1, tokens, heads)
+    hidden = linear_gelu(build, f"{path}.head_weights", 0, mean, heads // 2)
+    logits = build.linear(f"{path}.head_weights.2/MatMul", hidden, heads)
+    return build.elementwise(f"{path}.head_weights.3/Sigmoid", "sigmoid", logits)
+
+
+def linear_gelu(build: Builder, path: str, index: int, x: Value, n: int) -> Value:
     """One linear layer of a `torch.nn.Sequential` and the GELU after it."""
     wide = build.linear(f"{path}.{index}/MatMul", x, n)
     return build.elementwise(f"{path}.{index + 1}/Gelu", "gelu", wide)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
+    from ..graph import Workload
+
 __all__ = ["Model"]
 
 
@@ -21,10 +23,13 @@ class Model:
         description: One line for people.
         defaults: What the symbols of its graph are if nobody binds them.
         export: Makes the graph; it needs the `export` extra, which nothing else here does.
-        graph: The model whose graph it is, if only the defaults differ; then nothing is exported.
+        graph: The model whose graph it is, if only the defaults differ, or that it is derived from;
+            then nothing is exported.
+        derive: Makes the workload, where it is a graph of the zoo and what is done to it.
     """
 
     description: str
     defaults: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"batch": 1}))
     export: Callable[[], onnx.ModelProto] | None = None
     graph: str = ""
+    derive: Callable[[], Workload] | None = None

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ..graph import Workload
-from ..operator import Attention
+from ..operator import Attention, Operator, Softmax
 from . import load, names
 
 __all__ = ["TOLERANCES", "Counted", "Published", "checked", "counted", "published"]
@@ -91,13 +91,13 @@ def counted(name: str, workload: Workload | None = None) -> Counted:
     (197,)
     """
     model = (load(name) if workload is None else workload).bind()
-    attentions = [o for o in model.operators if isinstance(o, Attention) and o.queries == o.keys]
+    queries = [tokens for o in model.operators if (tokens := _queries(o)) is not None]
     return Counted(
         model=name,
         parameters_m=model.parameters / 1e6,
         gmacs=_number(model.macs) / 1e9,
         gmacs_without_attention=_number(model.macs_without_attention) / 1e9,
-        tokens=tuple(_number(tokens) for tokens, _ in groupby(o.queries for o in attentions)),
+        tokens=tuple(tokens for tokens, _ in groupby(queries)),
     )
 
 
@@ -124,6 +124,15 @@ def _lines() -> Iterator[Published]:
             source=row["source"],
             reason=row["reason"],
         )
+
+
+def _queries(operator: Operator) -> int | None:
+    """Tokens of a self-attention, which may be written out as in a training step."""
+    if isinstance(operator, Attention) and operator.queries == operator.keys:
+        return _number(operator.queries)
+    if isinstance(operator, Softmax) and operator.name.endswith("/Attention/softmax"):
+        return _number(operator.row_length)
+    return None
 
 
 def _number(size: object) -> int:

@@ -1,4 +1,4 @@
-"""A vision transformer in torch, dense (DeiT) or with HeatViT's token selectors between its blocks.
+"""A vision transformer in torch: DeiT, LV-ViT, or one with HeatViT's token selectors.
 
 Module names follow timm's, so that the graph's operators are called what practitioners call them:
 `patch_embed.proj`, `blocks.0.attn.qkv`, `blocks.0.mlp.fc1`, ..., `norm`, `head`.
@@ -74,10 +74,10 @@ def _vit_class() -> type[Any]:
     nn = torch.nn
 
     class Attention(nn.Module):  # type: ignore[misc, name-defined]
-        def __init__(self, embed: int, heads: int) -> None:
+        def __init__(self, embed: int, heads: int, bias: bool) -> None:
             super().__init__()
             self.heads = heads
-            self.qkv = nn.Linear(embed, 3 * embed)
+            self.qkv = nn.Linear(embed, 3 * embed, bias=bias)
             self.proj = nn.Linear(embed, embed)
 
         def forward(self, x: Any) -> Any:
@@ -87,10 +87,12 @@ def _vit_class() -> type[Any]:
             return self.proj(mixed.transpose(1, 2).flatten(2))
 
     class Block(nn.Module):  # type: ignore[misc, name-defined]
-        def __init__(self, embed: int, heads: int, hidden: int) -> None:
+        def __init__(self, config: VitConfig) -> None:
             super().__init__()
+            embed, hidden = config.embed, int(config.mlp_ratio * config.embed)
+            self.skip = config.skip
             self.norm1 = nn.LayerNorm(embed, eps=1e-6)
-            self.attn = Attention(embed, heads)
+            self.attn = Attention(embed, config.heads, config.qkv_bias)
             self.norm2 = nn.LayerNorm(embed, eps=1e-6)
             self.mlp = nn.Sequential(
                 OrderedDict(
@@ -99,25 +101,42 @@ def _vit_class() -> type[Any]:
             )
 
         def forward(self, x: Any) -> Any:
-            x = x + self.attn(self.norm1(x))
-            return x + self.mlp(self.norm2(x))
+            if self.skip == 1:
+                x = x + self.attn(self.norm1(x))
+                return x + self.mlp(self.norm2(x))
+            x = x + self.attn(self.norm1(x)) / self.skip
+            return x + self.mlp(self.norm2(x)) / self.skip
+
+    def stem(width: int) -> Any:
+        """LV-ViT's `PatchEmbed4_2` without its last convolution: half the image's size."""
+        layers: OrderedDict[str, Any] = OrderedDict()
+        for number, (channels, side, stride) in enumerate(
+            ((3, 7, 2), (width, 3, 1), (width, 3, 1)), start=1
+        ):
+            layers[f"conv{number}"] = nn.Conv2d(
+                channels, width, side, stride=stride, padding=side // 2, bias=False
+            )
+            layers[f"bn{number}"] = nn.BatchNorm2d(width)
+            layers[f"relu{number}"] = nn.ReLU()
+        return layers
 
     class Vit(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self, config: VitConfig) -> None:
             super().__init__()
             embed, heads = config.embed, config.heads
-            proj = nn.Conv2d(3, embed, kernel_size=config.patch, stride=config.patch)
-            self.patch_embed = nn.Sequential(OrderedDict(proj=proj))
+            side = config.patch // 2 if config.stem else config.patch
+            layers = stem(config.stem) if config.stem else OrderedDict()
+            layers["proj"] = nn.Conv2d(config.stem or 3, embed, kernel_size=side, stride=side)
+            self.patch_embed = nn.Sequential(layers)
             self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, embed))
             self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + config.patches, embed))
-            self.blocks = nn.ModuleList(
-                Block(embed, heads, int(config.mlp_ratio * embed)) for _ in range(config.depth)
-            )
+            self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
             selector = selector_class()
             self.selected = config.selectors
             self.selectors = nn.ModuleList(selector(embed, heads) for _ in config.selectors)
             self.norm = nn.LayerNorm(embed, eps=1e-6)
             self.head = nn.Linear(embed, config.classes)
+            self.aux_head = nn.Linear(embed, config.classes) if config.token_head else None
 
         def forward(self, image: Any) -> tuple[Any, ...]:
             patches = self.patch_embed(image).flatten(2).transpose(1, 2)
@@ -129,6 +148,10 @@ def _vit_class() -> type[Any]:
                     x, count = self.selectors[len(kept)](x, packed=bool(kept))
                     kept.append(count)
                 x = block(x)
-            return self.head(self.norm(x)[:, 0]), *kept
+            x = self.norm(x)
+            logits = self.head(x[:, 0])
+            if self.aux_head is not None:
+                logits = logits + 0.5 * self.aux_head(x[:, 1:]).amax(1)
+            return logits, *kept
 
     return Vit
