@@ -209,13 +209,14 @@ def find_workload(name: str) -> Workload:
 
 
 def pruned_workload(name: str, prune: str | None, keep: str | None) -> Workload:
-    """The model of that name, its tokens pruned if `prune` and `keep` say how.
+    """The model of that name, its tokens or channels pruned if `prune` and `keep` say how.
 
     Args:
         name: What `find_workload` takes.
         prune: A method and the blocks where it prunes, as `heatvit@4,7,10`; or, for a UNet, `tome`,
-            or with the modules that run over merged tokens, `tome@self,cross`.
-        keep: The share of the input's patches left after each of them, as `0.7,0.5,0.35`.
+            or with the modules that run over merged tokens, `tome@self,cross`; or `channels`.
+        keep: The share of the input's patches left after each of them, as `0.7,0.5,0.35`; of the
+            channels left in every layer, as `0.7`.
 
     Raises:
         UserError: One of the two is missing or malformed.
@@ -227,6 +228,10 @@ def pruned_workload(name: str, prune: str | None, keep: str | None) -> Workload:
         return find_workload(name)
     if prune is None:
         raise UserError(f"--keep {keep}: say how to prune too, as in --prune heatvit@4,7,10")
+    if prune == "channels":
+        from .cli_workloads import narrowed_workload
+
+        return narrowed_workload(name, keep)
     method, at, places = prune.partition("@")
     if method == "tome" and not re.match(r"\d", places) and not (at and not places):
         from .cli_workloads import merged_workload

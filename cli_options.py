@@ -53,7 +53,8 @@ Prune = Annotated[
         metavar="METHOD@BLOCKS",
         help="Prune a ViT's tokens: heatvit, topk (dynamicvit), evit or tome at these blocks, "
         "counted from 1, as in heatvit@4,7,10; or merge a UNet's at its largest resolution: tome, "
-        "or tome@self,cross,mlp. The second workload, if two are compared.",
+        "or tome@self,cross,mlp; or every layer's channels: channels. The second workload, if two "
+        "are compared.",
     ),
 ]
 Keep = Annotated[
@@ -62,7 +63,8 @@ Keep = Annotated[
         "--keep",
         metavar="SHARES",
         help="With --prune: for each block, the share of the input's patches left after it, as in "
-        "0.7,0.5,0.35; rounded up, the defaults of kept_1, kept_2... Of a UNet's tokens, one.",
+        "0.7,0.5,0.35; rounded up, the defaults of kept_1, kept_2... Of a UNet's tokens, or of "
+        "channels, one.",
     ),
 ]
 Format = Annotated[

@@ -12,7 +12,7 @@ from .cli_inputs import UserError, find_workload, is_path, nearest, pruned_workl
 if TYPE_CHECKING:
     from .workloads import TokenTrace, Workload
 
-__all__ = ["merged_workload", "sized_workload", "traced_workload", "with_bits"]
+__all__ = ["merged_workload", "narrowed_workload", "sized_workload", "traced_workload", "with_bits"]
 
 
 def merged_workload(name: str, modules: str, keep: str | None) -> Workload:
@@ -40,6 +40,23 @@ def merged_workload(name: str, modules: str, keep: str | None) -> Workload:
             )
     source = Path(name) if is_path(name) else name
     return merged(source, float(keep), cast("list[Kind]", within))
+
+
+def narrowed_workload(name: str, keep: str | None) -> Workload:
+    """A model with a share of its channels: `--prune channels --keep 0.7`.
+
+    Raises:
+        UserError: The share is missing or malformed.
+        PruningError: The model has no channels that could go.
+    """
+    from .workloads.channel_pruning import channel_pruned
+
+    if keep is None or not re.fullmatch(r"\d*\.?\d+", keep):
+        raise UserError(
+            "--prune channels: say what share of every layer's channels is left, as in --keep 0.7"
+            f"{', not ' + keep if keep else ''}"
+        )
+    return channel_pruned(Path(name) if is_path(name) else name, float(keep))
 
 
 def with_bits(model: Workload, bits: str | None) -> Workload:

@@ -41,7 +41,7 @@ def zoo_view(models: Sequence[Checked], *, check: bool) -> RenderableType:
         ["model", "parameters", "GMACs", "no attention", "tokens, stage by stage"],
         left=("tokens, stage by stage",),
     )
-    table.columns[0].min_width = max((len(counted.model) for counted, _ in models), default=0)
+    table.columns[0].no_wrap = True  # names are to be copied
     table.columns[4].no_wrap = False
     sources: dict[str, int] = {}
     for counted, lines in models:

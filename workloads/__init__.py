@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .any_size import flexible
     from .bit_widths import Precision, QuantizationError, precision
+    from .channel_pruning import channel_pruned
     from .extent import Extent, Size, UnboundSymbolError, evaluate
     from .find import workload
     from .graph import BindingError, Constraint, FreeNode, Symbol, Workload
@@ -62,6 +63,7 @@ __all__ = [
     "UnknownModelError",
     "Workload",
     "bit_rules",
+    "channel_pruned",
     "evaluate",
     "flexible",
     "load",
@@ -83,6 +85,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "channel_pruning": ("channel_pruned",),
     "extent": ("Extent", "Size", "UnboundSymbolError", "evaluate"),
     "find": ("workload",),
     "any_size": ("flexible",),

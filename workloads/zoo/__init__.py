@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..graph import Workload
-from . import derived_vits, unets, vits
+from . import autoencoders, derived_vits, text_encoders, unets, vits
 from .model import Model
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ class DerivedModelError(UnknownModelError):
     """A model of the zoo has no file: it is made of another one's graph when it is loaded."""
 
 
+_FAMILIES = (vits, derived_vits, unets, autoencoders, text_encoders)
 _MODELS: Mapping[str, Model] = MappingProxyType(
-    {**vits.MODELS, **derived_vits.MODELS, **unets.MODELS}
+    {name: model for family in _FAMILIES for name, model in family.MODELS.items()}
 )
 
 
