@@ -32,7 +32,9 @@ def shipped(name: str) -> onnx.ModelProto:
     "name",
     [
         pytest.param(name, marks=pytest.mark.slow)
-        if name.startswith("quasar-") or name.endswith(("-unet", "-decoder", "-text"))
+        if name.startswith("quasar-")
+        or name.endswith(("-unet", "-decoder", "-text"))
+        or name in {**zoo.video.MODELS, **zoo.hart.MODELS}
         else name
         for name in zoo.exports()
     ],
@@ -52,20 +54,29 @@ def test_a_shipped_graph_is_what_is_generated_now(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", zoo.exports())
 def test_a_shipped_graph_holds_no_weights_and_is_valid_once_it_is_given_some(name: str) -> None:
     model = shipped(name)
-    assert (generate.GRAPHS / f"{name}.onnx.gz").stat().st_size < 150_000
+    assert (generate.GRAPHS / f"{name}.onnx.gz").stat().st_size < 210_000
     without_data = [tensor for tensor in model.graph.initializer if tensor.data_location]
     for tensor in without_data:
         assert not tensor.raw_data
         assert tensor.name in ("cls_token", "pos_embed") or tensor.name.endswith(
             # Those of batch norms are statistics; positions are counted in text encoders.
-            (".weight", ".bias", ".running_mean", ".running_var", ".position_ids")
+            (
+                ".weight",
+                ".bias",
+                ".running_mean",
+                ".running_var",
+                ".position_ids",
+                ".class_embedding",
+                ".mix_factor",
+            )
         )
         model.graph.initializer.remove(tensor)
         given = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
         model.graph.input.append(given)
-    for tensor in model.graph.initializer:  # what shapes, axes and indices are computed from
+    # What shapes, axes and indices are computed from, frequencies, ones of a norm without weights.
+    for tensor in model.graph.initializer:
         # The causal mask of a text encoder is a square of truth values.
-        limit = 77**2 if tensor.data_type == onnx.TensorProto.BOOL else 160
+        limit = 77**2 if tensor.data_type == onnx.TensorProto.BOOL else 1536
         assert math.prod(tensor.dims) <= limit, f"{tensor.name} is no small constant"
     onnx.checker.check_model(model, full_check=True)  # pyright: ignore[reportUnknownMemberType]
 
@@ -82,7 +93,7 @@ def test_a_shipped_graphs_operators_are_named_after_their_modules(name: str) -> 
         for name in node.input
         if name.endswith(".weight")
     }
-    assert len(weighted) > 40
+    assert len(weighted) >= 30
     assert all(module == parameter for module, parameter in weighted.items())
 
 

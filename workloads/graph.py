@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 
@@ -125,10 +126,16 @@ class Workload:
         """True if a token count depends on the data."""
         return any(isinstance(o, TokenSelection) and o.data_dependent for o in self.operators)
 
-    def with_defaults(self, defaults: Mapping[str, int]) -> Workload:
-        """The same workload with default values for some of its symbols."""
+    def with_defaults(
+        self, defaults: Mapping[str, int], least: Mapping[str, int] = MappingProxyType({})
+    ) -> Workload:
+        """The same workload with default and with least values for some of its symbols."""
         symbols = tuple(
-            replace(symbol, default=defaults.get(symbol.name, symbol.default))
+            replace(
+                symbol,
+                default=defaults.get(symbol.name, symbol.default),
+                lower=least.get(symbol.name, symbol.lower),
+            )
             for symbol in self.symbols
         )
         return replace(self, symbols=symbols)

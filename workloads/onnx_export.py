@@ -23,6 +23,8 @@ from .onnx_tidy import tidy
 OPSETS = range(18, 26)
 """What can be exported. torch writes 26 and later without complaint, but wrongly."""
 
+_LAST = 2**63 - 1  # where a slice ends that goes to the end
+
 
 def export(
     module_factory: Callable[[], Any],
@@ -94,6 +96,10 @@ def export(
             opset_version=opset,
             input_names=list(input_names),
             output_names=list(output_names),
+            custom_translation_table={
+                torch.ops.aten.repeat_interleave.self_int: _repeat_interleave,
+                torch.ops.aten.slice_scatter.default: _slice_scatter,
+            },
             verbose=False,
         )
         return tidy(exported.model, dynamic_axes, multiples or {}, weights=weights)
@@ -119,6 +125,51 @@ def save(model: onnx.ModelProto, path: Path | str) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _repeat_interleave(x: Any, repeats: Any, dim: int, output_size: Any = None) -> Any:
+    """Each slice `repeats` times, one after another.
+
+    onnxscript 0.7 has this too, but repeats along the wrong axis where `repeats` is a symbol.
+    """
+    op = require("onnxscript", "export").opset18
+    before = dim % len(x.shape)
+    behind = len(x.shape) - before - 1
+
+    def ones(count: int) -> list[Any]:
+        return [op.Constant(value_ints=[1] * count)] if count else []
+
+    times = op.Reshape(repeats, op.Constant(value_ints=[1]))
+    wide = op.Unsqueeze(x, op.Constant(value_ints=[before + 1]))
+    spread = op.Expand(wide, op.Concat(*ones(before + 1), times, *ones(behind), axis=0))
+    rest = [op.Shape(x, start=before + 1)] if behind else []
+    merged = op.Concat(op.Constant(value_ints=[0] * before + [-1]), *rest, axis=0)
+    return op.Reshape(spread, merged)
+
+
+def _slice_scatter(
+    x: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Any:
+    """`x` with `src` in the place of a slice.
+
+    Where the slice is known, what lies before and behind is put beside `src`, and nothing moves;
+    onnxscript scatters, which for a slice of everything too moves all of it.
+    """
+    core = require("onnxscript.function_libs.torch_lib.ops.core", "export")
+    first, last = 0 if start is None else start, _LAST if end is None else end
+    size = x.shape[dim] if isinstance(x.shape[dim], int) else _LAST
+    if step != 1 or not isinstance(first, int) or not isinstance(last, int):
+        return core.aten_slice_scatter(x, src, dim, start, end, step)
+    op = require("onnxscript", "export").opset18
+
+    def part(begin: int, until: int) -> Any:
+        edges = ([begin], [until], [dim])
+        return op.Slice(x, *(op.Constant(value_ints=edge) for edge in edges))
+
+    before = [part(0, first)] if first else []
+    behind = [part(last, _LAST)] if last < size else []
+    whole = [*before, src, *behind]
+    return op.Concat(*whole, axis=dim) if len(whole) > 1 else op.Identity(src)
 
 
 def _shapes_only() -> Any:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..graph import Workload
-from . import autoencoders, derived_vits, text_encoders, unets, vits
+from . import autoencoders, derived_vits, hart, text_encoders, unets, video, vits
 from .model import Model
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class DerivedModelError(UnknownModelError):
     """A model of the zoo has no file: it is made of another one's graph when it is loaded."""
 
 
-_FAMILIES = (vits, derived_vits, unets, autoencoders, text_encoders)
+_FAMILIES = (vits, derived_vits, unets, autoencoders, text_encoders, video, hart)
 _MODELS: Mapping[str, Model] = MappingProxyType(
     {name: model for family in _FAMILIES for name, model in family.MODELS.items()}
 )
@@ -76,7 +76,7 @@ def load(name: str) -> Workload:
         return replace(derive(), name=name).with_defaults(defaults(name))
     from ..onnx_reader import read  # onnx takes longer to import than everything else here
 
-    return read(content(name), name).with_defaults(defaults(name))
+    return read(content(name), name).with_defaults(defaults(name), _model(name).least)
 
 
 def content(name: str) -> bytes:

@@ -22,6 +22,7 @@ class Model:
     Attributes:
         description: One line for people.
         defaults: What the symbols of its graph are if nobody binds them.
+        least: The least values of symbols that may be 0, as tokens that are cached may.
         export: Makes the graph; it needs the `export` extra, which nothing else here does.
         graph: The model whose graph it is, if only the defaults differ, or that it is derived from;
             then nothing is exported.
@@ -30,6 +31,7 @@ class Model:
 
     description: str
     defaults: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"batch": 1}))
+    least: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     export: Callable[[], onnx.ModelProto] | None = None
     graph: str = ""
     derive: Callable[[], Workload] | None = None
