@@ -21,6 +21,7 @@ from .cli_figure import figure
 from .cli_fpga import fpga
 from .cli_gemm import gemm
 from .cli_inputs import UserError, find_workload, message, nearest, refuse_repeats, spread
+from .cli_pipeline import is_pipeline
 from .cli_quantize import quantize
 from .cli_ragged import ragged
 from .cli_reproduce import reproduce
@@ -124,7 +125,7 @@ app.command()(gemm)
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="workloads|machines|traces|devices")],
+    what: Annotated[str, typer.Argument(metavar="workloads|pipelines|machines|traces|devices")],
 ) -> None:
     """List what comes with Tilewise."""
     from .arch import device_names, load_device, load_machine, machine_names
@@ -132,39 +133,51 @@ def list_(
     from .reports.table import facts
     from .workloads import trace, trace_names
     from .workloads import zoo as models
+    from .workloads.zoo import pipelines
 
     entries = {
         "workloads": lambda: [(name, models.describe(name)) for name in models.names()],
+        "pipelines": lambda: [
+            (n, pipelines.pipeline(n).description) for n in pipelines.pipeline_names()
+        ],
         "machines": lambda: [(name, load_machine(name).description) for name in machine_names()],
         "traces": lambda: [(name, trace(name).describe()) for name in trace_names()],
         "devices": lambda: [(name, load_device(name).description) for name in device_names()],
     }
     if what not in entries:
         raise UserError(
-            f"list {what}: wanted workloads, machines, traces or devices{nearest(what, entries)}"
+            f"list {what}: wanted workloads, pipelines, machines, traces or devices"
+            f"{nearest(what, entries)}"
         )
-    Outputs().console.print(facts(what, entries[what]()))
+    other = "; other steps and intervals too, as sd15-30, sd15-deepcache-4"
+    title = what + (other if what == "pipelines" else "")
+    Outputs().console.print(facts(title, entries[what]()))
 
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(metavar="MACHINE|WORKLOAD")]) -> None:
-    """Show what a machine or a workload is.
+    """Show what a machine, a workload or a pipeline is.
 
     The numbers of a machine and their sources, or what a workload is made of.
     """
     from .arch import load_machine, machine_names, sources
     from .reports.outputs import Outputs
+    from .reports.pipeline import pipeline_view
     from .reports.show import machine_view, workload_view
     from .workloads import UnknownModelError
     from .workloads import zoo as models
+    from .workloads.zoo.pipelines import pipeline, pipeline_names
 
+    if is_pipeline(name):
+        Outputs().console.print(pipeline_view(pipeline(name)))
+        return
     if name in machine_names() or name.endswith((".yaml", ".yml")):
         Outputs().console.print(machine_view(load_machine(name), sources(name)))
         return
     try:
         model = find_workload(name)
     except UnknownModelError:
-        known = (*models.names(), *machine_names())
+        known = (*models.names(), *pipeline_names(), *machine_names())
         raise UserError(
             f"show {name}: there is no such workload or machine{nearest(name, known)}"
         ) from None

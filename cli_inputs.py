@@ -52,10 +52,12 @@ def message(error: Exception) -> str | None:
         UnboundSymbolError,
         UnknownModelError,
     )
+    from .workloads.deepcache import CutError
     from .workloads.extras import MissingExtraError
 
     ours = (
         BindingError,
+        CutError,
         FormatError,
         FpgaError,
         MachineError,

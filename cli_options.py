@@ -25,12 +25,13 @@ __all__ = [
     "On",
     "Overlap",
     "Policies",
+    "Policy",
     "Prune",
     "Tokens",
     "Trace",
 ]
 
-WORKLOAD = "A name (tilewise list workloads) or the path of an .onnx file."
+WORKLOAD = "A name (tilewise list workloads or pipelines) or the path of an .onnx file."
 On = Annotated[
     str, typer.Option("--on", metavar="MACHINE", help="A name (list machines) or a .yaml file.")
 ]
@@ -95,6 +96,14 @@ Policies = Annotated[
         metavar="A,B",
         help="Some of them, each perhaps with /batch or /image (what runs together) and /known "
         "or /unknown (ahead) behind it, as bucket/image/known; all by default.",
+    ),
+]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        metavar="NAME",
+        help="How a pipeline's calls of different sizes run: exact, pad-max or bucket.",
     ),
 ]
 Tokens = Annotated[

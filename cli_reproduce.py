@@ -13,7 +13,7 @@ __all__ = ["reproduce"]
 
 def reproduce(
     paper: Annotated[
-        str, typer.Argument(metavar="PAPER", help="heatvit, quasar-vit or tri-level.")
+        str, typer.Argument(metavar="PAPER", help="heatvit, quasar-vit, tri-level or deepcache.")
     ],
     json: Json = None,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .cli_inputs import (
+    UserError,
     bindings,
     bindings_for,
     find_workload,
@@ -16,7 +17,21 @@ from .cli_inputs import (
     pruned_workload,
     refuse_unbound_batch,
 )
-from .cli_options import WORKLOAD, Batch, Bind, Bits, Format, Html, Json, Keep, On, Prune, Trace
+from .cli_options import (
+    WORKLOAD,
+    Batch,
+    Bind,
+    Bits,
+    Format,
+    Html,
+    Json,
+    Keep,
+    On,
+    Policy,
+    Prune,
+    Trace,
+)
+from .cli_pipeline import compare_pipelines, is_pipeline, refuse, run_pipeline
 from .cli_workloads import with_bits
 
 if TYPE_CHECKING:
@@ -41,14 +56,24 @@ def run(
     json: Json = None,
     html: Html = None,
     trace: Trace = None,
+    policy: Policy = None,
     all_kernels: Annotated[
         bool, typer.Option("--all", help="List every kernel instead of modules.")
     ] = False,
 ) -> None:
-    """Simulate WORKLOAD on MACHINE.
+    """Simulate WORKLOAD on MACHINE; a pipeline call by call.
 
     Prints utilization, latency, energy, and where the rest went.
     """
+    if is_pipeline(workload):
+        refuse(prune=prune, keep=keep, html=html, trace=trace, all=all_kernels)
+        run_pipeline(
+            workload, on, policy=policy, bits=bits, bind=bind, batch=batch, format=format, json=json
+        )
+        return
+    if policy is not None:
+        raise UserError(f"--policy {policy}: only a pipeline takes it; see tilewise ragged")
+
     from .reports.compare import compare
     from .reports.outputs import Outputs
     from .reports.table import result_view
@@ -86,6 +111,11 @@ def compare(
 
     Prints the speed-up of B over A beside its reduction in MACs.
     """
+    if is_pipeline(a) or is_pipeline(b):
+        refuse(prune=prune, keep=keep, html=html, trace=trace)
+        compare_pipelines(a, b, on, bits=bits, bind=bind, batch=batch, format=format, json=json)
+        return
+
     from .reports.compare import compare
     from .reports.outputs import Outputs
 

@@ -19,6 +19,9 @@ __all__ = ["CLOSE", "reproduction_values", "reproduction_view"]
 CLOSE: Final = 0.15
 """The error within which a row counts as met."""
 
+COUNTED: Final = 0.01
+"""The same for what is counted, where there are no predictions."""
+
 
 def reproduction_view(
     found: Reproduction, sensitivities: Collection[Sensitivity] = ()
@@ -49,9 +52,7 @@ def reproduction_view(
           for line in _hanging(str(number), [text])),
         "",
         Text(summary(found), style="bold"),
-        "",
-        "not compared:",
-        *_hanging("-", _left_out([row.line for row in found.of("not comparable")])),
+        *_not_compared(found),
         *(part for each in sensitivities for part in ("", _varied(each))),
         "",
     )  # fmt: skip
@@ -60,8 +61,13 @@ def reproduction_view(
 def summary(found: Reproduction) -> str:
     """How many rows were predicted, and how many of them are close.
 
-    Rows that something was fixed on, and those that no machine is needed for, are not counted.
+    Rows that something was fixed on, and those that no machine is needed for, are not counted; but
+    of a paper with no others the latter are.
     """
+    if not found.of("predicted") and not found.of("fixed"):
+        rows = found.of("counted")
+        close = sum(abs(row.error or 0.0) <= COUNTED for row in rows)
+        return f"counted within {100 * COUNTED:.0f} %: {close} of {len(rows)}"
     parts: list[str] = []
     for provenance in ("seen", "recalled"):
         rows = found.of("predicted", provenance)
@@ -135,6 +141,12 @@ def _hanging(sign: str, texts: Collection[str]) -> Iterator[RenderableType]:
         grid.add_column()
         grid.add_row(sign, Text(text))
         yield Padding(grid, (0, 0, 0, 1))
+
+
+def _not_compared(found: Reproduction) -> Iterator[RenderableType]:
+    lines = [row.line for row in found.of("not comparable")]
+    if lines:
+        yield from ("", "not compared:", *_hanging("-", _left_out(lines)))
 
 
 def _left_out(lines: Collection[Published]) -> list[str]:

@@ -351,7 +351,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("run", "deit-smal", *GPU), r"did you mean deit-small\?"),
     (("run", "mine.onnx", *GPU), r"needs a value for n"),
     (("run", "xyzzy", *GPU), r"no model is called xyzzy\. There are deit-tiny"),
-    (("compare", "deit-small", "sd15", *GPU), r"did you mean sd15-unet\?"),
+    (("compare", "deit-small", "sd15-net", *GPU), r"did you mean sd15-unet\?"),
     # the machine
     (("run", "deit-small", "--on", "a100"), r"nearest is a100-80gb"),
     (("run", "deit-small", "--on", "missing.yaml"), r"missing\.yaml: wanted a YAML file"),
@@ -451,7 +451,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("demo", "more"), r"unexpected extra argument"),
     (
         ("list", "machine"),
-        r"wanted workloads, machines, traces or devices; did you mean machines\?",
+        r"wanted workloads, pipelines, machines, traces or devices; did you mean machines\?",
     ),
     # token traces and policies
     ((*RAGGED, "--tokens", "dinov2"), r"dinov2-crops"),

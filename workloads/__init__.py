@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Softmax,
         TokenSelection,
     )
+    from .pipeline import Call, Pipeline
     from .pruning import PruningError, pruned
     from .quantization import BitRules, bit_rules, quantized
     from .recording import record
@@ -38,6 +39,7 @@ __all__ = [
     "Attention",
     "BindingError",
     "BitRules",
+    "Call",
     "Constraint",
     "Convolution",
     "Elementwise",
@@ -49,6 +51,7 @@ __all__ = [
     "OnnxError",
     "Operand",
     "Operator",
+    "Pipeline",
     "Precision",
     "PruningError",
     "QuantizationError",
@@ -107,6 +110,7 @@ _HOMES = {
         "TokenSelection",
     ),
     "bit_widths": ("Precision", "QuantizationError", "precision"),
+    "pipeline": ("Call", "Pipeline"),
     "pruning": ("PruningError", "pruned"),
     "quantization": ("BitRules", "bit_rules", "quantized"),
     "recording": ("record",),

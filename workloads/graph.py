@@ -119,7 +119,9 @@ class Workload:
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 of everything that a simulation depends on."""
-        return hashlib.sha256(repr((self.operators, self.inputs)).encode()).hexdigest()
+        return hashlib.sha256(
+            repr((self.operators, self.inputs, self.outputs)).encode()
+        ).hexdigest()
 
     @property
     def dynamic(self) -> bool:

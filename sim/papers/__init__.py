@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from ..errors import PaperError
-from . import heatvit, quasar, trilevel
+from . import deepcache, heatvit, quasar, trilevel
 from .rows import Published, Reproduction, Row, Sensitivity, published
 
 __all__ = [
@@ -29,6 +29,7 @@ _OF = MappingProxyType[str, tuple[_Rows, _Sensitivities]](
         "heatvit": (heatvit.reproduction, heatvit.sensitivities),
         "quasar-vit": (quasar.reproduction, quasar.sensitivities),
         "tri-level": (trilevel.reproduction, trilevel.sensitivities),
+        "deepcache": (deepcache.reproduction, deepcache.sensitivities),
     }
 )
 
