@@ -317,13 +317,14 @@ def predict(
     )
     left = _bus(counted.left, 1, per_byte, setup)
     right = _bus(counted.right, 1, per_byte, setup)
-    cycles = (
-        counted.both * pace.closing(left + right)
-        + counted.input_only * pace.closing(left)
-        + counted.weight_only * pace.closing(right)
-        + counted.neither * pace.closing(0 * left)
-        + counted.added * pace.adding(left + right)
+    kinds = (
+        (counted.both, pace.closing, left + right),
+        (counted.input_only, pace.closing, left),
+        (counted.weight_only, pace.closing, right),
+        (counted.neither, pace.closing, 0 * left),
+        (counted.added, pace.adding, left + right),
     )
+    cycles: Any = sum(number * cost(load) for number, cost, load in kinds if np.any(number))
     ends = (counted.first + counted.last) * per_byte + counted.last_vectored * lane
     ahead = counted.rounds * cycles + ends
     return ahead, ahead + counted.first_weights * per_byte

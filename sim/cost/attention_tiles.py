@@ -19,7 +19,7 @@ from .nest import Kinds, Nest, Tiled, code_of, depth_of, flags_of, parts, steps_
 from .steps import NEVER, Room, Steps
 from .works import works_of
 
-__all__ = ["attention_steps", "attention_tiles"]
+__all__ = ["attention_depths", "attention_steps", "attention_tiles"]
 
 Int = NDArray[np.int64]
 
@@ -154,12 +154,26 @@ class _Attentions:
         }
 
 
+def attention_depths(heads: Heads, designs: Designs, blocks: Blocks) -> tuple[Any, ...]:
+    """Whether keys and values stay; how many tiles of them, and of queries, there is room for."""
+    buffers, (queries, keys, together) = designs.buffers, blocks
+    whole_head = sum(heads.loaded_bytes(together * heads.keys))
+    keeps = 2 * whole_head <= buffers.weight_bytes
+    return (
+        keeps,
+        np.where(
+            keeps,
+            depth_of(buffers.weight_bytes, whole_head),
+            depth_of(buffers.weight_bytes, sum(heads.loaded_bytes(together * keys))),
+        ),
+        depth_of(heads.input_room, heads.query_bytes(together * queries)),
+    )
+
+
 def attention_tiles(heads: Heads, designs: Designs, rate: Fraction, blocks: Blocks) -> Tiled:
     """Attention in blocks; the sizes in `heads` are columns."""
-    buffers = designs.buffers
     sizes = (heads.copies, heads.queries, heads.keys, heads.once_bytes)
-    whole_head = sum(heads.loaded_bytes(blocks.heads * heads.keys))
-    keeps = 2 * whole_head <= buffers.weight_bytes
+    keeps, for_weights, for_queries = attention_depths(heads, designs, blocks)
     first, own = alike([*designs.of("array"), *sizes, *blocks, keeps], len(blocks.queries))
     plans = _Attentions(
         heads_of(heads, first),
@@ -172,16 +186,9 @@ def attention_tiles(heads: Heads, designs: Designs, rate: Fraction, blocks: Bloc
     weights, inputs, loads, work, latency, scores, cost, stored, closes = (
         table[:, own] for table in plans.tables()
     )
-    depth = np.where(
-        keeps,
-        depth_of(buffers.weight_bytes, whole_head),
-        depth_of(buffers.weight_bytes, sum(heads.loaded_bytes(blocks.heads * blocks.keys))),
-    )
     of_head, of_row, _ = nest.spans
-    of_weights = nest.room(own, np.where(plans.keeps, of_head, 1), depth)
-    of_query = nest.room(
-        own, of_row, depth_of(heads.input_room, heads.query_bytes(blocks.heads * blocks.queries))
-    )
+    of_weights = nest.room(own, np.where(plans.keeps, of_head, 1), for_weights)
+    of_query = nest.room(own, of_row, for_queries)
     begins, count = 2 * of_weights.begins, len(plans.kinds.of_steps)
     sums_of = np.arange(count) - 3  # the scores of the same block
     passing = bool(heads.loads_input or heads.stores or heads.extra)

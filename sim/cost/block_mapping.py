@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 
 from ..array_work import drain_cycles, port_cycles, side_by_side
 from ..attention_mapping import Heads
-from ..tiling import SLACK, ladder
+from ..tiling import ladder
 from .designs import Designs, alike, lacking, some
+from .fastest import Fastest, Held, begins, best
 from .nest import parts, tile_kinds
-from .product_mapping import best
 from .product_table import padded
 
 __all__ = ["Blocks", "choose_blocks", "heads_of", "lacking_blocks"]
@@ -148,63 +149,97 @@ def choose_blocks(heads: Heads, designs: Designs, rate: Fraction, count: int) ->
     sizes = (heads.copies, heads.queries, heads.keys)
     first, kind = alike([*sizes, *designs.of("array")], count)
     buffers = designs.buffers
-    of_rows = (
-        buffers.accumulator_bytes, heads.input_room // 2 - heads.once_bytes,
-        buffers.weight_bytes // 2, buffers.output_bytes // 2, designs.cycles_per_byte,
-        designs.dram.setup_cycles, designs.vector.lanes,
-    )  # fmt: skip
-    columns = [np.broadcast_to(column, (count,)) for column in of_rows]
+    pace = designs.cycles_per_byte, designs.dram.setup_cycles, designs.vector.lanes
+    paces, priced = alike(pace, count)
+    pace = tuple(np.broadcast_to(some(each, paces), paces.shape)[:, None] for each in pace)
+    order = np.lexsort((priced, kind))
+    room = [
+        np.broadcast_to(column, (count,))[order]
+        for column in (
+            buffers.accumulator_bytes, heads.input_room // 2 - heads.once_bytes,
+            buffers.weight_bytes // 2, buffers.output_bytes // 2,
+        )
+    ]  # fmt: skip
     chosen = np.zeros((3, count), dtype=np.int64)
-    order = np.argsort(kind, kind="stable")
     some_kinds = 256
     for low in range(0, len(first), some_kinds):
         of_kinds = first[low : low + some_kinds]
         table = _table(heads_of(heads, of_kinds), designs.at(of_kinds), rate, len(of_kinds))
-        begin, end = np.searchsorted(kind[order], (low, low + some_kinds))
-        step = max(_CELLS // table.number.shape[1], 1)
-        for start in range(begin, end, step):
-            here = order[start : min(start + step, end)]
-            own = kind[here] - low
-            fitting, block = _best(table, own, *(column[here, None] for column in columns))
-            for axis, of_table in zip(
-                chosen, (table.queries, table.keys, table.heads), strict=True
-            ):
-                axis[here[fitting]] = of_table[own[fitting], block]
+        own = slice(*np.searchsorted(kind[order], (low, low + some_kinds)))
+        rows = order[own]
+        places, blocks = _best(
+            table, kind[rows] - low, priced[rows], pace, [column[own] for column in room]
+        )
+        rows = rows[places]
+        for axis, of_table in zip(chosen, (table.queries, table.keys, table.heads), strict=True):
+            axis[rows] = of_table[kind[rows] - low, blocks]
     return Blocks(*chosen)
 
 
 def _best(
-    table: _Table, kind: Int, sums: Int, inputs: Int, weights: Int, outputs: Int, *pace: Any
+    table: _Table, kind: Int, priced: Int, pace: Sequence[Any], room: Sequence[Int]
 ) -> tuple[Int, Int]:
     """Places of the rows where something fits, and the block that is best there.
 
+    Blocks come twice, with keys and values that stay and without: the buffer of weights says which.
+
     Args:
         table: Blocks of all kinds.
-        kind: Of each row.
-        sums: Bytes of accumulators, `(rows, 1)` as all that follows.
-        inputs: Bytes for a block's inputs.
-        weights: Bytes for its keys and values.
-        outputs: Bytes for its results.
-        *pace: Cycles of a byte and of a descriptor, and lanes of the vector unit.
+        kind: Of each row, rising.
+        priced: A number of its pace, rising among those of a kind.
+        pace: Cycles of a byte and of a descriptor, and lanes of the vector unit, of each number.
+        room: Bytes for a block's sums, inputs, keys and values, and results, of each row.
     """
-    one_kind = bool((kind == kind[0]).all())
-    t = _Table(*(column[kind[:1]] if one_kind else column[kind] for column in table))
-    per_byte, setup, lanes = pace
-    fits = (t.sums <= sums) & (t.inputs <= inputs) & (t.streamed <= weights)
-    fits &= t.outputs <= outputs
-    streams = t.head_bytes > weights
-    moved = np.where(streams, t.moved_streamed, t.moved_kept)
-    bus = moved * per_byte + np.where(streams, t.loads_streamed, t.loads_kept) * setup
-    vector = t.lanes / lanes
-    chain = t.drain + (t.array + vector) / 2
-    cycles = np.maximum(np.maximum(t.array, vector), np.maximum(bus, chain))
-    cycles = np.where(fits, cycles + vector / t.number, np.inf)
-    near = np.minimum(cycles.min(axis=1) * SLACK, np.finfo(float).max)
-    rows, which = np.nonzero(cycles <= near[:, None])
-    fast = cycles[rows, which]
-    number = table.number[kind[rows], which]
-    winner = best(rows, (fast, moved[rows, which], number, fast))
-    return rows[winner], which[winner]
+    kinds, blocks = table.number.shape
+    twice = np.arange(2 * blocks) % blocks
+    streamed, stays = table.streamed, table.head_bytes
+    always = np.full((kinds, blocks), np.iinfo(np.int64).max)
+    held = [
+        Held(table.sums[:, twice], kind, room[0]),
+        Held(table.inputs[:, twice], kind, room[1]),
+        Held(
+            np.concatenate([np.maximum(streamed, stays), streamed], axis=1),
+            kind,
+            room[2],
+            spare=np.concatenate([always, stays], axis=1),
+        ),
+        Held(table.outputs[:, twice], kind, room[3]),
+    ]
+    moved = np.concatenate([table.moved_kept, table.moved_streamed], axis=1)
+    number = table.number[:, twice]
+    of_price = begins(kind * (int(priced.max()) + 1) + priced)
+    ends = np.append(of_price[1:], len(kind))
+    at_once = max(_CELLS // (2 * blocks), 1)
+    found: list[tuple[Int, Int]] = []
+    for at in range(0, len(of_price), at_once):
+        these = of_price[at : at + at_once]
+        cycles = _predicted(table, kind[these], *(each[priced[these]] for each in pace))
+        fastest, last = Fastest(cycles[..., None]), int(ends[at + len(these) - 1])
+        for start in range(int(these[0]), last, 4 * at_once):
+            rows = np.arange(start, min(start + 4 * at_once, last))
+            price = np.searchsorted(these, rows, side="right") - 1
+            row, block = fastest.fitting(held, rows, price)
+            which = kind[rows[row]] * (2 * blocks) + block
+            fast = cycles, price[row] * (2 * blocks) + block
+            winner = best(row, (moved, which), (number, which), fast, (twice, block))
+            found.append((rows[row[winner]], twice[block[winner]]))
+    places, chosen = zip(*found, strict=True)
+    return np.concatenate(places), np.concatenate(chosen)
+
+
+def _predicted(table: _Table, kind: Int, per_byte: Any, setup: Any, lanes: Any) -> Any:
+    """Cycles of the blocks of some kinds, where keys and values stay, then where they do not."""
+    array, vector = table.array[kind], table.lanes[kind] / lanes
+    chain = table.drain[kind] + (array + vector) / 2
+    least, apart = np.maximum(np.maximum(array, vector), chain), vector / table.number[kind]
+    cycles = [
+        np.maximum(least, moved[kind] * per_byte + loads[kind] * setup) + apart
+        for moved, loads in (
+            (table.moved_kept, table.loads_kept),
+            (table.moved_streamed, table.loads_streamed),
+        )
+    ]
+    return np.concatenate(cycles, axis=1)
 
 
 def lacking_blocks(heads: Heads, designs: Designs, room: Any, count: int) -> NDArray[np.object_]:

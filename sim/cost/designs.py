@@ -129,7 +129,7 @@ class Designs:
 
     def of(self, part: str) -> list[Column]:
         """The columns of a part of the machine, as `array`."""
-        return [column for name, column in self.columns.items() if name.startswith(f"{part}.")]
+        return [column for name, column in self.columns.items() if name.split(".")[0] == part]
 
     @property
     def cycles_per_byte(self) -> Any:

@@ -85,24 +85,32 @@ class Placed:
         resident, live = places(kernels, outputs, room)
         return cls(kernels, resident, live, images)
 
+    def sizes_of(self, index: int) -> object:
+        """Equal for kernels of the same operators and sizes, whatever their names."""
+        kernel, names = self.kernels[index], self._names(index)
+        sizes = _nameless((kernel.lead, kernel.epilogue, kernel.extra, kernel.rows))
+        return sizes, tuple(map(names.index, names))  # what has the same name is the same
+
+    def _names(self, index: int) -> list[str]:
+        """Of all that a kernel reads and writes."""
+        kernel = self.kernels[index]
+        operands = (*kernel.lead.operands, *kernel.extra)
+        return [*(source for operand in operands for source in operand.sources), kernel.tail.name]
+
+    def places(self, index: int) -> list[NDArray[Any]]:
+        """What stays on chip of all that a kernel reads and writes, and room, `(designs,)` each."""
+        nowhere = np.zeros(self.live_bytes.shape[1], dtype=bool)
+        stays = (self.resident.get(name, nowhere) for name in self._names(index))
+        return [self.live_bytes[index], *stays]
+
     def signature(self, index: int) -> object:
         """Equal for kernels that are alike on every design, whatever their names."""
-        kernel = self.kernels[index]
-        names = [s for o in (*kernel.lead.operands, *kernel.extra) for s in o.sources]
-        stays = tuple(
-            self.resident[name].tobytes() if name in self.resident else b""
-            for name in (*names, kernel.tail.name)
-        )
-        sizes = _nameless((kernel.lead, kernel.epilogue, kernel.extra, kernel.rows))
-        return sizes, stays, self.live_bytes[index].tobytes()
+        return self.sizes_of(index), *(column.tobytes() for column in self.places(index))
 
     def columns(self, index: int) -> list[NDArray[Any]]:
-        """All that tells a kernel's designs apart but the designs themselves, `(designs,)` each."""
+        """The sizes of a kernel that are columns, `(designs,)` each."""
         kernel, count = self.kernels[index], self.live_bytes.shape[1]
-        found = {id(column): column for column in _columns(kernel.operators, count)}
-        found |= {id(column): column for column in _columns(kernel.extra, count)}
-        names = {*kernel.sources, kernel.tail.name} & self.resident.keys()
-        return [*found.values(), self.live_bytes[index], *(self.resident[n] for n in sorted(names))]
+        return _sizes(kernel, count)
 
     def alone(self, index: int, designs: NDArray[np.int64]) -> Placed:
         """One kernel, on some designs."""
@@ -123,6 +131,10 @@ class Group:
     rows: NDArray[np.int64]
     designs: Designs
     lowering: Lowering
+
+    def sizes(self) -> list[NDArray[Any]]:
+        """The sizes of the kernel that are columns, `(rows,)` each."""
+        return _sizes(self.lowering.kernel, len(self.rows))
 
     def part(self, which: Any) -> Group:
         """Some of its rows, by an index array, a mask or a slice."""
@@ -230,6 +242,13 @@ def _nameless(value: Any) -> object:
         kept = (_nameless(getattr(value, f.name)) for f in fields(value) if f.name not in names)
         return (type(value).__name__, *kept)
     return value
+
+
+def _sizes(kernel: Kernel, count: int) -> list[NDArray[Any]]:
+    """The different columns of a kernel's sizes."""
+    found = {id(column): column for column in _columns(kernel.operators, count)}
+    found |= {id(column): column for column in _columns(kernel.extra, count)}
+    return list(found.values())
 
 
 def _columns(value: Any, count: int) -> Iterator[NDArray[Any]]:

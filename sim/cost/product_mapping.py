@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 
 from ..array_work import whole_units
 from ..gemm import Gemm
-from ..tiling import SLACK, Candidates, ladders, needs
+from ..tiling import Candidates, ladders, needs
 from .designs import Designs, alike, lacking, some
+from .fastest import Fastest, Held, begins, best
 from .product_table import AXES, Pace, Table, rows_of
 
-__all__ = ["best", "choose_tiles", "lacking_tiles"]
+__all__ = ["choose_tiles", "lacking_tiles"]
 
 _CELLS = 1 << 16  # tilings x rows at a time: as many as stay in the caches
 
 Int = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 
 def choose_tiles(gemm: Gemm, designs: Designs, rate: Fraction, count: int) -> Candidates:
@@ -139,84 +139,35 @@ class _Rows:
         Returns:
             Places, and tilings as numbers in `(kinds, cells, 2)`.
         """
-        held = [
-            _held(need, self.kind, room) for need, room in zip(table.needs, self.room, strict=True)
-        ]
         cells = table.needs[0].shape[1]
+        held = [
+            Held(need, self.kind, room) for need, room in zip(table.needs, self.room, strict=True)
+        ]
         # Rows of a kind and a pace have the same predictions.
-        priced = _begins(self.kind * (int(self.pace.max()) + 1) + self.pace)
+        priced = begins(self.kind * (int(self.pace.max()) + 1) + self.pace)
         ends = np.append(priced[1:], len(self.kind))
-        some_priced, some_rows = max(_CELLS // (2 * cells), 1), max(_CELLS // cells, 1)
+        some_priced, some_rows = max(_CELLS // (2 * cells), 1), max(4 * _CELLS // cells, 1)
         found: list[tuple[Int, Int]] = []
         for at in range(0, len(priced), some_priced):
             these = priced[at : at + some_priced]
-            own = self.pace[these]
-            taken = Pace(*(some(value, own) for value in pace))
-            cycles, alone = table.predicted(self.kind[these], taken)
-            least, last = cycles.min(axis=2), int(ends[at + len(these) - 1])
+            kinds, own = self.kind[these], self.pace[these]
+            cycles, alone = table.predicted(kinds, Pace(*(some(value, own) for value in pace)))
+            fastest, last = Fastest(cycles), int(ends[at + len(these) - 1])
             for start in range(int(these[0]), last, some_rows):
                 rows = np.arange(start, min(start + some_rows, last))
                 price = np.searchsorted(these, rows, side="right") - 1
-                fits, bound = _fitting(held, rows), least[price]
-                near = np.where(fits, bound, np.inf).min(axis=1) * SLACK
-                fits &= bound <= near[:, None]
-                row, cell = np.divmod(np.flatnonzero(fits), cells)
-                row, tiling = np.repeat(row, 2), np.repeat(2 * cell, 2)
-                tiling[1::2] += 1  # both orders
-                fast = cycles.reshape(len(these), -1)[price[row], tiling]
-                kept = fast <= near[row]
-                row, tiling, fast = row[kept], tiling[kept], fast[kept]
-                number = self.kind[rows[row]] * (2 * cells) + tiling
-                columns = (
-                    fast,
-                    table.dram_bytes.reshape(-1)[number],
-                    alone.reshape(len(these), -1)[price[row], tiling],
-                    table.tiles.reshape(-1)[number],
+                row, tiling = fastest.fitting(held, rows, price)
+                number = kinds[price[row]] * (2 * cells) + tiling
+                winner = best(
+                    row,
+                    (table.dram_bytes, number),
+                    (alone, price[row] * (2 * cells) + tiling),
+                    (table.tiles, number),
+                    (np.arange(2 * cells), tiling),  # then the first, as the engine's
                 )
-                winner = best(row, columns)
                 found.append((rows[row[winner]], number[winner]))
         places, tilings = zip(*found, strict=True)
         return np.concatenate(places), np.concatenate(tilings)
-
-
-def _held(need: Int, kind: Int, room: Int) -> tuple[Flags, Int]:
-    """Which cells a buffer holds, for each different room of a kind, and which is each row's."""
-    first, level = alike([kind, room], len(room))
-    return need[kind[first]] <= room[first, None], level
-
-
-def _fitting(held: Sequence[tuple[Flags, Int]], rows: Int) -> Flags:
-    """Which cells the buffers hold, `(rows, cells)`."""
-    fits, *others = (flags[level[rows]] for flags, level in held)
-    for each in others:
-        fits &= each
-    return fits
-
-
-def best(rows: Int, columns: Sequence[Any]) -> Int:
-    """Of each row's pairs the best: among those that are about as fast, what the next columns say.
-
-    Args:
-        rows: Of each pair, rising.
-        columns: Predicted cycles, then what decides, the first first.
-
-    Returns:
-        A pair of each row that has one.
-    """
-    pairs, slack = np.arange(len(rows)), SLACK
-    for column in columns:
-        if not len(pairs):
-            return pairs
-        values, begins = column[pairs], _begins(rows[pairs])
-        least = np.minimum.reduceat(values, begins) * slack
-        pairs = pairs[values <= np.repeat(least, np.diff(begins, append=len(pairs)))]
-        slack = 1.0
-    return pairs[_begins(rows[pairs])]
-
-
-def _begins(rows: Int) -> Int:
-    """Where a new one begins."""
-    return np.flatnonzero(np.diff(rows, prepend=-1))
 
 
 def lacking_tiles(gemm: Gemm, designs: Designs, room: Any, count: int) -> NDArray[np.object_]:

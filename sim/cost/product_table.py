@@ -19,6 +19,10 @@ __all__ = ["AXES", "Pace", "Table", "padded", "rows_of"]
 AXES = 5
 """Of a tiling: groups, m, k, n and the order."""
 
+_K = 3  # its axis in a grid, whose first is that of the kinds
+
+_PREDICTED = [field.name for field in fields(Counted) if field.name != "dram_bytes"]
+
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 
@@ -74,26 +78,27 @@ class Table:
         self._kinds = len(sizes)
         gemm, designs = _upright(gemm), designs.reshaped(-1, *(1,) * AXES)
         grids = list(_grids(sizes))
-        self._counted = [count(gemm, designs, rate, grid) for grid in grids]  # type: ignore[arg-type]
-        self._shapes = [np.broadcast_shapes(*(axis.shape for axis in grid)) for grid in grids]
+        counted = [count(gemm, designs, rate, grid) for grid in grids]  # type: ignore[arg-type]
+        self._shapes = [np.broadcast_shapes(*(axis.shape[1:] for axis in grid)) for grid in grids]
+        # Of one group at a time those of the whole k are predicted apart: no other has an operand
+        # that stays, and the prediction leaves out what no tiling does.
+        some_k = [slice(0, -1), slice(-1, None)] if self._shapes[0][_K - 1] > 1 else [slice(None)]
+        self._parts = [(0, k, _along_k(counted[0], k)) for k in some_k]
+        self._parts += [(1, slice(None), of) for of in counted[1:]]
         need = [needs(gemm, grid) for grid in grids]
         self.needs = [self._flat(columns)[..., 0] for columns in zip(*need, strict=True)]
         self.tilings = np.array([self._flat(axis) for axis in zip(*grids, strict=True)])
         self.dram_bytes, self.tiles = (
-            self._flat([getattr(counted, name) for counted in self._counted])
-            for name in ("dram_bytes", "tiles")
+            self._flat([getattr(of, name) for of in counted]) for name in ("dram_bytes", "tiles")
         )
 
-    def _flat(self, columns: Sequence[Any], rows: int | None = None) -> Any:
-        """A column for each grid as one of all cells, `(rows, cells, 2)`."""
-        rows = rows or self._kinds
-        return np.concatenate(
-            [
-                np.broadcast_to(column, (rows, *shape[1:])).reshape(rows, -1, 2)
-                for column, shape in zip(columns, self._shapes, strict=True)
-            ],
-            axis=1,
-        )
+    def _flat(self, columns: Sequence[Any]) -> Any:
+        """A column for each grid as one of all cells, `(kinds, cells, 2)`."""
+        each = [
+            np.broadcast_to(column, (self._kinds, *shape)).reshape(self._kinds, -1, 2)
+            for column, shape in zip(columns, self._shapes, strict=True)
+        ]
+        return np.concatenate(each, axis=1) if len(each) > 1 else each[0]
 
     def predicted(self, kind: Int, pace: Pace) -> list[Float]:
         """Cycles of all tilings, with their first weights there and without.
@@ -106,8 +111,13 @@ class Table:
             Two of `(rows, cells, 2)`.
         """
         upright = Pace(*(np.reshape(value, (-1, *(1,) * AXES)) for value in pace))
-        both = [predict(_taken(each, kind), **upright._asdict()) for each in self._counted]
-        return [self._flat(columns, len(kind)) for columns in zip(*both, strict=True)]
+        found = [[np.empty((len(kind), *shape)) for shape in self._shapes] for _ in range(2)]
+        for grid, k, counted in self._parts:
+            both = predict(_taken(counted, kind), **upright._asdict())
+            for grids, cycles in zip(found, both, strict=True):
+                grids[grid][:, :, :, k] = cycles
+        flat = [[grid.reshape(len(kind), -1, 2) for grid in grids] for grids in found]
+        return [np.concatenate(each, axis=1) if len(each) > 1 else each[0] for each in flat]
 
 
 def _upright(gemm: Gemm) -> Gemm:
@@ -136,6 +146,9 @@ def _grids(sizes: Sequence[tuple[list[int], ...]]) -> Iterator[Candidates]:
         return values.reshape(shape)
 
     order = along(AXES, np.arange(2)[None])
+    # The whole k comes last, and only there.
+    falling = padded([each[::-1] for each in ladders[1]])[:, ::-1]
+    ladders[1] = falling.tolist()
     m, k, n = (along(axis, padded(each)) for axis, each in enumerate(ladders, start=2))
     yield Candidates(along(1, np.ones((1, 1), dtype=np.int64)), m, k, n, order)
     if max(map(len, groups)) > 1:
@@ -144,9 +157,23 @@ def _grids(sizes: Sequence[tuple[list[int], ...]]) -> Iterator[Candidates]:
         yield Candidates(several, m, k, n, order)
 
 
+def _along_k(counted: Counted, which: slice) -> Counted:
+    """Of some sizes of k."""
+
+    def some(name: str) -> Any:
+        column = getattr(counted, name)
+        return column[:, :, :, which] if np.ndim(column) and column.shape[_K] > 1 else column
+
+    return replace(counted, **{name: some(name) for name in _PREDICTED})
+
+
 def _taken(counted: Counted, kind: Int) -> Counted:
-    """Of some kinds."""
-    columns = {field.name: getattr(counted, field.name) for field in fields(Counted)}
-    return Counted(
-        **{name: c[kind] if np.ndim(c) and len(c) > 1 else c for name, c in columns.items()}
-    )
+    """Of some kinds, which rise."""
+    same = len(kind) > 1 and kind[0] == kind[-1]
+    which: Any = slice(kind[0], kind[0] + 1) if same else kind
+
+    def some(name: str) -> Any:
+        column = getattr(counted, name)
+        return column[which] if np.ndim(column) and len(column) > 1 else column
+
+    return replace(counted, **{name: some(name) for name in _PREDICTED})

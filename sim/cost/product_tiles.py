@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from ..gemm import Gemm
 from ..tiling import Candidates
+from ..traffic import UNDER_WAY
 from .designs import Designs, alike, some
 from .nest import Kinds, Nest, Tiled, code_of, depth_of, flags_of, parts, steps_of, tile_kinds
 from .product_table import rows_of
 from .steps import Steps
 from .works import works_of
 
-__all__ = ["product_steps", "product_tiles"]
+__all__ = ["product_depths", "product_steps", "product_tiles"]
 
 Int = NDArray[np.int64]
 
@@ -145,6 +146,18 @@ class _Products:
         }
 
 
+def product_depths(gemm: Gemm, designs: Designs, mapping: Candidates) -> tuple[Any, ...]:
+    """How many tiles of weights, inputs, sums and outputs each row's buffers have room for."""
+    buffers, (groups, m, k, n, _) = designs.buffers, mapping
+    largest = groups * m * n
+    return (
+        depth_of(buffers.weight_bytes, gemm.weight_bytes(groups, k + gemm.bias, n)),
+        depth_of(gemm.input_room, gemm.input_bytes(groups, m, k) + gemm.extra_bytes(largest)),
+        depth_of(buffers.accumulator_bytes, 4 * largest),
+        depth_of(buffers.output_bytes, gemm.leaving_bytes(largest)) if gemm.stores else UNDER_WAY,
+    )
+
+
 def product_tiles(gemm: Gemm, designs: Designs, rate: Fraction, mapping: Candidates) -> Tiled:
     """Products under a mapping each; the sizes in `gemm` are columns."""
     shape, buffers = gemm.shape, designs.buffers
@@ -161,8 +174,7 @@ def product_tiles(gemm: Gemm, designs: Designs, rate: Fraction, mapping: Candida
     weights[-1] += designs.transfer_cycles(gemm.once_trained_bytes, 1)
     inputs[-1] += designs.transfer_cycles(gemm.once_bytes, 1)
 
-    groups, m, k, n, _ = mapping
-    largest = groups * m * n
+    for_weights, for_inputs, for_sums, for_outputs = product_depths(gemm, designs, mapping)
     runs_k, tile = nest.runs[3], nest.spans[3]
     streams = (gemm.loads_input & (plans.input_span == tile)) | (
         gemm.loads_weight & (plans.weight_span == tile)
@@ -178,22 +190,10 @@ def product_tiles(gemm: Gemm, designs: Designs, rate: Fraction, mapping: Candida
         vector=designs.lane_cycles(outputs, gemm.vector_cost),
         closes=closes,
         store=designs.transfer_cycles(stored, 1),
-        weight_room=nest.room(
-            own,
-            plans.weight_span,
-            depth_of(buffers.weight_bytes, gemm.weight_bytes(groups, k + gemm.bias, n)),
-        ),
-        input_room=nest.room(
-            own,
-            plans.input_span,
-            depth_of(gemm.input_room, gemm.input_bytes(groups, m, k) + gemm.extra_bytes(largest)),
-        ),
-        sum_room=nest.room(own, runs_k, depth_of(buffers.accumulator_bytes, 4 * largest)),
-        output_room=nest.room(
-            own, runs_k, depth_of(buffers.output_bytes, gemm.leaving_bytes(largest))
-        )
-        if gemm.stores
-        else None,
+        weight_room=nest.room(own, plans.weight_span, for_weights),
+        input_room=nest.room(own, plans.input_span, for_inputs),
+        sum_room=nest.room(own, runs_k, for_sums),
+        output_room=nest.room(own, runs_k, for_outputs) if gemm.stores else None,
         by_vector=bool(gemm.extra) and not gemm.loads_input,
         jumps=tuple(
             nest.jumps(own, (True, (moves | (nest.spans[2] == 1))[own], moves[own], True), summed=3)

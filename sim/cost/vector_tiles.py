@@ -17,7 +17,7 @@ from .nest import Kinds, Nest, Tiled, code_of, depth_of, flags_of, steps_of
 from .piece_mapping import Pieces
 from .steps import Steps
 
-__all__ = ["vector_steps", "vector_tiles"]
+__all__ = ["vector_depths", "vector_steps", "vector_tiles"]
 
 Int = NDArray[np.int64]
 
@@ -29,6 +29,14 @@ def vector_steps(pieces: Pieces) -> Int:
     return steps_of((pieces.passes, -(-pieces.units // pieces.size)), _LIMITS)
 
 
+def vector_depths(rows: Rows, designs: Designs, pieces: Pieces) -> tuple[Any, ...]:
+    """How many pieces of inputs and of outputs each row's buffers have room for."""
+    units, size, _ = pieces
+    each = (-(-bits * size // (8 * units)) for bits in (rows.input_bits, rows.output_bits))
+    rooms = rows.input_room, designs.buffers.output_bytes
+    return tuple(depth_of(room, taken) for room, taken in zip(rooms, each, strict=True))
+
+
 def vector_tiles(rows: Rows, designs: Designs, pieces: Pieces) -> Tiled:
     """Work of the vector unit in pieces; the sizes in `rows` are columns."""
     units, size, passes = pieces
@@ -37,6 +45,7 @@ def vector_tiles(rows: Rows, designs: Designs, pieces: Pieces) -> Tiled:
     first, own = alike((passes, count), len(units))
     nest = Nest((passes[first], count[first]), _LIMITS)
     kinds = Kinds(code_of(*nest.last), nest.valid)
+    for_inputs, for_outputs = vector_depths(rows, designs, pieces)
     each = float(1) * rows.lane_cycles / (units * passes)
 
     def loaded(part: Any) -> Any:
@@ -67,8 +76,8 @@ def vector_tiles(rows: Rows, designs: Designs, pieces: Pieces) -> Tiled:
         vector=vector,
         closes=closes,
         store=designs.transfer_cycles(leaving, 1),
-        input_room=nest.room(own, 1, depth_of(rows.input_room, loaded(size))),
-        output_room=nest.room(own, 1, depth_of(designs.buffers.output_bytes, stored(size))),
+        input_room=nest.room(own, 1, for_inputs),
+        output_room=nest.room(own, 1, for_outputs),
         by_vector=True,
         jumps=tuple(nest.jumps(own, (True, True))),
     )
