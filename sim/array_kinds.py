@@ -42,7 +42,7 @@ def for_each_kind(form: Callable[P, R]) -> Callable[P, R]:
 def _taken(value: Any, rows: Any, count: int) -> Any:
     """Of a column those rows; what is one for all arrays stays, and a tuple is its parts."""
     if isinstance(value, tuple):
-        kept: Any = value
+        kept: Any = value  # pyright: ignore[reportUnknownVariableType]
         parts = [_taken(part, rows, count) for part in kept]
         return kept._make(parts) if hasattr(kept, "_make") else tuple(parts)
     column: Any = value

@@ -149,9 +149,9 @@ def choose_blocks(heads: Heads, designs: Designs, rate: Fraction, count: int) ->
     sizes = (heads.copies, heads.queries, heads.keys)
     first, kind = alike([*sizes, *designs.of("array")], count)
     buffers = designs.buffers
-    pace = designs.cycles_per_byte, designs.dram.setup_cycles, designs.vector.lanes
-    paces, priced = alike(pace, count)
-    pace = tuple(np.broadcast_to(some(each, paces), paces.shape)[:, None] for each in pace)
+    of_row = designs.cycles_per_byte, designs.dram.setup_cycles, designs.vector.lanes
+    paces, priced = alike(of_row, count)
+    pace = [np.broadcast_to(some(each, paces), paces.shape)[:, None] for each in of_row]
     order = np.lexsort((priced, kind))
     room = [
         np.broadcast_to(column, (count,))[order]

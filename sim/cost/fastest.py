@@ -54,7 +54,8 @@ class Fastest:
     def __init__(self, cycles: Any) -> None:
         least = np.minimum.reduce([cycles[..., one] for one in range(cycles.shape[2])])
         cells = least.shape[1]
-        self._cycles, self._variants = cycles.reshape(len(cycles), -1), cycles.shape[2]
+        self._cycles = cycles.reshape(len(cycles), -1)
+        self._variants: int = cycles.shape[2]
         self._cells = np.argsort(least, axis=1)
         self._least = np.take_along_axis(least, self._cells, axis=1)
         self._rank = np.empty(least.shape, dtype=np.min_scalar_type(cells))
@@ -83,11 +84,10 @@ class Fastest:
         number = self._until(price, first, near) - first
         row = np.repeat(np.arange(len(fits)), number)
         place = np.arange(len(row)) + np.repeat(first - (np.cumsum(number) - number), number)
-        cell = self._cells[price[row], place]
+        cell: Int = self._cells[price[row], place]
         there = rank[fits[row], cell] == place
         row = np.repeat(row[there], self._variants)
-        which = cell[there, None] * self._variants + np.arange(self._variants)
-        which = which.reshape(-1)
+        which: Int = np.add.outer(cell[there] * self._variants, np.arange(self._variants)).ravel()
         kept = self._cycles[price[row], which] <= near[row]
         return fits[row[kept]], which[kept]
 
