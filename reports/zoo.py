@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -37,13 +38,11 @@ def disagreeing(models: Sequence[Checked]) -> list[str]:
 
 def zoo_view(models: Sequence[Checked], *, check: bool) -> RenderableType:
     """A line for each model, and with `check` one for each published line below it."""
-    table = aligned(
-        ["model", "parameters", "GMACs", "no attention", "tokens, stage by stage"],
-        left=("tokens, stage by stage",),
-    )
+    last = "tokens; differences" if check else "tokens, stage by stage"
+    table = aligned(["model", "parameters", "GMACs", "no attention", last], left=(last,))
     table.columns[0].no_wrap = True  # names are to be copied
     table.columns[4].no_wrap = False
-    sources: dict[str, int] = {}
+    sources: dict[tuple[str, str], int] = {}
     for counted, lines in models:
         table.add_row(
             Text(counted.model, style="bold", no_wrap=True),
@@ -53,9 +52,12 @@ def zoo_view(models: Sequence[Checked], *, check: bool) -> RenderableType:
             stages(counted.tokens),
         )
         for line in lines if check else ():
-            number = sources.setdefault(line.source, len(sources) + 1)
+            number = sources.setdefault((line.source, line.reason), len(sources) + 1)
             table.add_row(*_published_row(line, counted, number))
-    listed = [f"[{number}] {source}" for source, number in sources.items()]
+    listed = [
+        f"[{number}] {source}" + (f". Not held to it: {reason}" if reason else "")
+        for (source, reason), number in sources.items()
+    ]
     return Group(table, "", *(Text(line) for line in listed), *([""] if listed else []))
 
 
@@ -78,15 +80,18 @@ def graphs_view(graphs: Sequence[Graph]) -> RenderableType:
 
 
 def stages(tokens: Sequence[int]) -> str:
-    """Token counts stage by stage; one that comes again and again is named once.
+    """Token counts stage by stage; what comes again and again is named once.
 
     >>> stages((197, 138, 70, 49))
     '197 138 70 49'
-    >>> stages((14, 9216) * 5)
-    '14 and 9216 in turn'
+    >>> stages((9216, 14, 9216, 14, 2304, 14))
+    '9216 2304, each then 14'
     """
+    then = set(tokens[1::2])
     if len(tokens) > 3 and len(set(tokens)) == 2:
         return f"{tokens[0]} and {tokens[1]} in turn"
+    if len(tokens) > 3 and len(then) == 1 and len(tokens) % 2 == 0:
+        return f"{stages([count for count, _ in groupby(tokens[::2])])}, each then {then.pop()}"
     return " ".join(str(count) for count in tokens) or "none"
 
 
@@ -117,12 +122,15 @@ def zoo_values(models: Sequence[Checked]) -> list[dict[str, Any]]:
 
 
 def _published_row(line: Published, counted: Counted, number: int) -> list[Text]:
+    """What is published, in the columns of what is counted, then what that is off it, in turn."""
     off = line.differences(counted)
     wrong = line.gated and not line.agrees(counted)
     style = "red" if wrong else "dim" if line.gated else "yellow"
-    cells = [f"{off[quantity]:+.2%}" if quantity in off else "" for quantity in _LABELS]
-    said = f"{line.provenance} [{number}]" + (f": {line.reason}" if line.reason else "")
-    return [Text(cell, style=style) for cell in ("", *cells, said)]
+    values = [f"{line.values[name]:,.7g}" if name in off else "" for name in _LABELS]
+    values[0] += " M" if values[0] else ""
+    said = " ".join(f"{difference:+.2%}" for difference in off.values())
+    cells = [f"  {line.provenance} [{number}]", *values, said]
+    return [Text(cell, style=style) for cell in cells]
 
 
 def _giga(gmacs: float) -> str:
