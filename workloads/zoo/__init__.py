@@ -122,6 +122,5 @@ def _model(name: str) -> Model:
     near = get_close_matches(name, _MODELS, n=1, cutoff=0.3)
     raise UnknownModelError(
         f"no model is called {name}"
-        + (f"; did you mean {near[0]}?" if near else ".")
-        + f" There are {', '.join(_MODELS)}"
+        + (f"; did you mean {near[0]}?" if near else f". There are {', '.join(_MODELS)}")
     )
