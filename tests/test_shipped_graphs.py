@@ -15,6 +15,7 @@ from tilewise.workloads.extent_text import parse
 from tilewise.workloads.onnx_file import load
 from tilewise.workloads.zoo import generate
 
+QUICK = ("deit-small", "heatvit-digits16")  # a model of each kind that takes seconds to trace
 SELECTOR_MACS_PER_TOKEN = 6 * (64 * 32 + 64 * 32 + 32 * 16 + 16 * 2) + 2 * 6 * 3
 DEIT_SMALL_MACS = (
     196 * 768 * 384  # patches
@@ -31,11 +32,7 @@ def shipped(name: str) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow)
-        if name.startswith("quasar-")
-        or name.endswith(("-unet", "-decoder", "-text"))
-        or name in {**zoo.video.MODELS, **zoo.hart.MODELS}
-        else name
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
         for name in zoo.exports()
     ],
 )
