@@ -1,0 +1,105 @@
+"""A calibration: constants of one kernel class, fitted to kernels that were timed on one GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Generic, TypeVar, cast
+
+from pydantic import ValidationError
+
+from .document import Document, read_document
+from .explain import explain, got
+from .value import Count, NotNegative, Value
+
+__all__ = ["CALIBRATIONS", "Calibration", "Calibrations", "Evidence", "Measured", "read"]
+
+CALIBRATIONS: Final = Path(__file__).resolve().parent / "calibrations"
+
+
+class Measured(Value, frozen=True):
+    """The least and the most of a size that was measured."""
+
+    least: NotNegative
+    most: NotNegative
+
+
+class Evidence(Value, frozen=True):
+    """What constants rest on.
+
+    Attributes:
+        data: Whose measurements.
+        split: Which of them were not shown to the fit.
+        date: When it was made.
+        fitted_shapes: Shown to the fit.
+        held_out_shapes: Not shown to it.
+        held_out_mape: Mean absolute error of those, as a share of the measured time.
+        roofline_mape: The same of the plain roofline.
+    """
+
+    data: str
+    split: str
+    date: str
+    fitted_shapes: Count
+    held_out_shapes: Count
+    held_out_mape: NotNegative
+    roofline_mape: NotNegative
+
+
+class Calibration(Value, frozen=True):
+    """The base of a kernel class's constants; `gpu` is the name of the machine they were fitted on.
+
+    On any other machine they are a family's constants, and what they predict is uncalibrated.
+    """
+
+    gpu: str
+    evidence: Evidence
+
+
+_C = TypeVar("_C", bound=Calibration)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrations(Generic[_C]):
+    """All of a kernel class: by GPU, and whose stand in for the GPUs that have none."""
+
+    by_gpu: Mapping[str, _C]
+    uses: Mapping[str, str]
+
+    def of(self, gpu: str) -> _C:
+        """A GPU's own, or its family's; an unknown GPU's are those of `other`."""
+        return self.by_gpu[gpu if gpu in self.by_gpu else self.uses.get(gpu, self.uses["other"])]
+
+
+def read(file: str, cls: type[_C]) -> Calibrations[_C]:
+    """Read `calibrations/<file>.yaml`.
+
+    Raises:
+        MachineError: if it is wrong; one line that names file, line, key, wanted and got.
+    """
+    document = read_document(CALIBRATIONS / f"{file}.yaml")
+    gpus = _mapping(document, "gpus")
+    found = {name: _build(cls, name, document) for name in gpus}
+    uses = cast("Mapping[str, str]", _mapping(document, "uses"))
+    for name, other in {"other": uses.get("other"), **uses}.items():
+        if other not in found:
+            document.fail(("uses", name), f"wanted one of {', '.join(found)}, got {got(other)}")
+    return Calibrations(found, dict(uses))
+
+
+def _mapping(document: Document, key: str) -> Mapping[str, object]:
+    value = document.values.get(key)
+    if not isinstance(value, dict):
+        document.fail((key,), f"wanted a mapping, got {got(value)}")
+    return cast("Mapping[str, object]", value)
+
+
+def _build(cls: type[_C], name: str, document: Document) -> _C:
+    fields = cast("dict[str, object]", _mapping(document, "gpus")[name])
+    try:
+        return cls.model_validate({"gpu": name, **fields})
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+    key, text = explain(cls, problem)
+    document.fail(("gpus", name, *key), text)
