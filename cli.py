@@ -16,6 +16,7 @@ import typer
 
 from . import __version__
 from .cli_advise import advise
+from .cli_calibrate import calibrate
 from .cli_explain import app as explain
 from .cli_figure import figure
 from .cli_fpga import fpga
@@ -121,6 +122,7 @@ app.command()(fpga)
 app.command()(search)
 app.command()(reproduce)
 app.command()(gemm)
+app.command()(calibrate)
 
 
 @app.command("list")
