@@ -63,9 +63,18 @@ def got(value: object, choices: Iterable[str] = ()) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; the nearest is ...`, or nothing if no known name is near."""
+    """Return `; the nearest is ...`, or nothing if no known name is near.
+
+    What somebody began to write is nearer than what is spelled alike.
+
+    >>> nearest("A100", ["a10", "a100-40gb"])
+    '; the nearest is a100-40gb'
+    """
     by_lower = {choice.lower(): choice for choice in known}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    begun = [choice for choice in by_lower if len(name) > 2 and choice.startswith(name.lower())]
+    found = difflib.get_close_matches(
+        name.lower(), begun or by_lower, n=1, cutoff=0.0 if begun else 0.5
+    )
     return f"; the nearest is {by_lower[found[0]]}" if found else ""
 
 
