@@ -15,7 +15,9 @@ __all__ = [
     "Bits",
     "Dataflow",
     "Device",
+    "Engine",
     "Format",
+    "GpuModel",
     "Html",
     "Json",
     "K",
@@ -71,6 +73,24 @@ Keep = Annotated[
 Format = Annotated[
     str | None,
     typer.Option("--format", metavar="NAME", help="int8, fp16...; the machine's by default."),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="What runs it on a GPU: eager, compiled or tensorrt, or eager-autocast, or "
+        "compiled-no-graphs; compiled by default.",
+    ),
+]
+GpuModel = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu-model",
+        metavar="NAME",
+        help="How a GPU is modelled: kernels, or the plain roofline; kernels by default, where "
+        "its family is known.",
+    ),
 ]
 Bits = Annotated[
     str | None,

@@ -46,6 +46,8 @@ def run_pipeline(
     bind: Sequence[str] | None = None,
     batch: int = 1,
     format: str | None = None,
+    engine: str | None = None,
+    gpu_model: str | None = None,
     json: str | None = None,
 ) -> None:
     """`tilewise run` of a pipeline; the arguments are the command's."""
@@ -54,7 +56,9 @@ def run_pipeline(
 
     outputs = Outputs(json=json, inputs=input_files(on, bits))
     given = bindings(bind or [])
-    (result,) = _results([_pipeline(name, bits)], on, given, batch, format, policy or "exact")
+    (result,) = _results(
+        [_pipeline(name, bits)], on, given, batch, format, policy or "exact", engine, gpu_model
+    )
     console = outputs.console
     console.print(pipeline_result_view(result, given=set(given), width=console.width))
     outputs.write([], result.as_dict())
@@ -69,6 +73,8 @@ def compare_pipelines(
     bind: Sequence[str] | None = None,
     batch: int = 1,
     format: str | None = None,
+    engine: str | None = None,
+    gpu_model: str | None = None,
     json: str | None = None,
 ) -> None:
     """`tilewise compare` of pipelines, or of one and a model; the arguments are the command's."""
@@ -78,7 +84,8 @@ def compare_pipelines(
 
     outputs = Outputs(json=json, inputs=input_files(a, b, on, bits))
     given = bindings(bind or [])
-    results = _results([_pipeline(a), _pipeline(b, bits)], on, given, batch, format)
+    both = [_pipeline(a), _pipeline(b, bits)]
+    results = _results(both, on, given, batch, format, "exact", engine, gpu_model)
     comparison = compare(*(result.total for result in results))
     outputs.console.print(comparison_view([comparison], set(given)))
     values = {
@@ -109,7 +116,9 @@ def _results(
     given: Mapping[str, int],
     batch: int,
     format: str | None,
-    policy: str = "exact",
+    policy: str,
+    engine: str | None,
+    gpu_model: str | None,
 ) -> list[PipelineResult]:
     """Each pipeline on one machine, with a sign of life; what they share runs once."""
     from rich.console import Console
@@ -132,6 +141,8 @@ def _results(
                 format=format,
                 policy=policy,
                 runs=runs,
+                engine=engine,
+                model=gpu_model,
                 progress=lambda call: step(f"{call.label} on {machine.name}"),
             )
             for pipeline in pipelines

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from .cli_inputs import bindings, input_files
-from .cli_options import WORKLOAD, Bind, Bits, Format, Json, Keep, On, Policies, Prune, Tokens
+from .cli_options import (
+    WORKLOAD,
+    Bind,
+    Bits,
+    Engine,
+    Format,
+    GpuModel,
+    Json,
+    Keep,
+    On,
+    Policies,
+    Prune,
+    Tokens,
+)
 from .cli_workloads import traced_workload
 
 __all__ = ["ragged"]
@@ -64,6 +77,8 @@ def ragged(
     bits: Bits = None,
     bind: Bind = None,
     format: Format = None,
+    engine: Engine = None,
+    gpu_model: GpuModel = None,
     json: Json = None,
 ) -> None:
     """Run varying token counts under every policy.
@@ -103,6 +118,8 @@ def ragged(
             symbols=fitted.over,
             most=fitted.patches,
             base=base,
+            engine=engine,
+            model=gpu_model,
             workers=workers or (os.cpu_count() or 1 if fitted.images >= MANY else 1),
             progress=lambda one: step(one.name),
         )

@@ -13,7 +13,8 @@ __all__ = ["reproduce"]
 
 def reproduce(
     paper: Annotated[
-        str, typer.Argument(metavar="PAPER", help="heatvit, quasar-vit, tri-level or deepcache.")
+        str,
+        typer.Argument(metavar="PAPER", help="heatvit, quasar-vit, tri-level, deepcache or gpu."),
     ],
     json: Json = None,
 ) -> None:

@@ -22,7 +22,9 @@ from .cli_options import (
     Batch,
     Bind,
     Bits,
+    Engine,
     Format,
+    GpuModel,
     Html,
     Json,
     Keep,
@@ -53,6 +55,8 @@ def run(
     bind: Bind = None,
     batch: Batch = 1,
     format: Format = None,
+    engine: Engine = None,
+    gpu_model: GpuModel = None,
     json: Json = None,
     html: Html = None,
     trace: Trace = None,
@@ -68,7 +72,16 @@ def run(
     if is_pipeline(workload):
         refuse(prune=prune, keep=keep, html=html, trace=trace, all=all_kernels)
         run_pipeline(
-            workload, on, policy=policy, bits=bits, bind=bind, batch=batch, format=format, json=json
+            workload,
+            on,
+            policy=policy,
+            bits=bits,
+            bind=bind,
+            batch=batch,
+            format=format,
+            engine=engine,
+            gpu_model=gpu_model,
+            json=json,
         )
         return
     if policy is not None:
@@ -86,7 +99,7 @@ def run(
     )
     given = bindings(bind or [])
     model = with_bits(pruned_workload(workload, prune, keep), bits)
-    (result,) = simulated([(model, on)], given, batch, format)
+    (result,) = simulated([(model, on)], given, batch, format, engine, gpu_model)
     chosen = _chosen(given, batch)
     width = outputs.console.width
     outputs.console.print(result_view(result, given=chosen, all_kernels=all_kernels, width=width))
@@ -103,6 +116,8 @@ def compare(
     bind: Bind = None,
     batch: Batch = 1,
     format: Format = None,
+    engine: Engine = None,
+    gpu_model: GpuModel = None,
     json: Json = None,
     html: Html = None,
     trace: Trace = None,
@@ -113,7 +128,18 @@ def compare(
     """
     if is_pipeline(a) or is_pipeline(b):
         refuse(prune=prune, keep=keep, html=html, trace=trace)
-        compare_pipelines(a, b, on, bits=bits, bind=bind, batch=batch, format=format, json=json)
+        compare_pipelines(
+            a,
+            b,
+            on,
+            bits=bits,
+            bind=bind,
+            batch=batch,
+            format=format,
+            engine=engine,
+            gpu_model=gpu_model,
+            json=json,
+        )
         return
 
     from .reports.compare import compare
@@ -122,7 +148,7 @@ def compare(
     outputs = Outputs(json=json, html=html, trace=trace, inputs=input_files(a, b, on, bits))
     given = bindings(bind or [])
     base, other = find_workload(a), with_bits(pruned_workload(b, prune, keep), bits)
-    results = simulated([(base, on), (other, on)], given, batch, format)
+    results = simulated([(base, on), (other, on)], given, batch, format, engine, gpu_model)
     comparison = compare(*results)
     print_comparisons(outputs.console, [comparison], _chosen(given, batch))
     values = {
@@ -138,6 +164,8 @@ def simulated(
     given: Mapping[str, int] | None = None,
     batch: int = 1,
     format: str | None = None,
+    engine: str | None = None,
+    gpu_model: str | None = None,
 ) -> list[Result]:
     """Run pairs of a workload and a machine, with a sign of life if that takes long."""
     from rich.console import Console
@@ -158,7 +186,15 @@ def simulated(
         for (model, on), bind in zip(pairs, binds, strict=True):
             machine = machines[on]
             step(f"{model.name} on {machine.name}")
-            result = simulate(model, machine, bind=bind, batch=batch, format=format)
+            result = simulate(
+                model,
+                machine,
+                bind=bind,
+                batch=batch,
+                format=format,
+                engine=engine,
+                model=gpu_model,
+            )
             results.append(result)
     _warn([note for result in results for note in result.notes])
     return results

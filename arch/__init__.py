@@ -7,7 +7,7 @@ from .device import Device
 from .document import MachineError
 from .energy import EnergyTable, PerDram, SramPoint
 from .formats import FORMATS, Format, FormatError, PerFormat, PerProduct, bits, holds
-from .gpu import Gpu, GpuEnergy, GpuMemory
+from .gpu import Gpu, GpuEnergy, GpuFamily, GpuMemory
 from .load import (
     device_names,
     energy_table,
@@ -35,6 +35,7 @@ __all__ = [
     "FormatError",
     "Gpu",
     "GpuEnergy",
+    "GpuFamily",
     "GpuMemory",
     "Host",
     "MachineError",

@@ -22,6 +22,7 @@ class PerDram(Choices, frozen=True):
     lpddr5: Rate | None = None
     gddr6: Rate | None = None
     gddr6x: Rate | None = None
+    gddr7: Rate | None = None
     hbm2: Rate | None = None
     hbm2e: Rate | None = None
     hbm3: Rate | None = None

@@ -7,7 +7,7 @@ from typing import Literal
 from .value import Count, NotNegative, Positive, Rate, Value, Whole
 
 DramKind = Literal[
-    "ddr3", "ddr4", "lpddr4", "lpddr5", "gddr6", "gddr6x", "hbm2", "hbm2e", "hbm3", "hbm3e"
+    "ddr3", "ddr4", "lpddr4", "lpddr5", "gddr6", "gddr6x", "gddr7", "hbm2", "hbm2e", "hbm3", "hbm3e"
 ]
 
 DramOrder = Literal["program", "fifo", "priority"]

@@ -35,11 +35,14 @@ def reproduction_view(
     compared = [row for row in found.rows if row.simulated is not None]
     sources = list(dict.fromkeys(row.line.source for row in compared))
     notes = list(dict.fromkeys(row.note for row in compared if row.note))
-    table = aligned(
-        ["", "published", "simulated", "", "error", "", "from", "note"], left=("", "from", "note")
-    )
+    both = any(row.roofline_error is not None for row in compared)
+    columns = ["", "published", "simulated", "", "error", "", "from", "note"]
+    if both:
+        columns[5:5] = ["roofline's"]
+    table = aligned(columns, left=("", "from", "note"))
     for row in compared:
-        _add(table, row, ascii_lowercase[sources.index(row.line.source)], _number(notes, row.note))
+        source = ascii_lowercase[sources.index(row.line.source)]
+        _add(table, row, source, _number(notes, row.note), both)
     return Group(
         Text(found.title, style="bold"),
         *_hanging("-", found.assumptions),
@@ -77,8 +80,19 @@ def summary(found: Reproduction) -> str:
     fixed = len(found.of("fixed"))
     others = f"{fixed} other{'s' if fixed != 1 else ''}" if fixed else "none"
     return (
-        f"predicted within {100 * CLOSE:.0f} %: {', '.join(parts)}; something was fixed on {others}"
+        f"predicted within {100 * CLOSE:.0f} %: {', '.join(parts)}; something was fixed on "
+        f"{others}{_beside_the_roofline(found)}"
     )
+
+
+def _beside_the_roofline(found: Reproduction) -> str:
+    """Mean errors of the kernels' model and of the plain roofline, if both were asked."""
+    both = [row for row in found.rows if row.roofline_error is not None]
+    if not both:
+        return ""
+    errors = [[abs(error or 0.0) for error in (row.error, row.roofline_error)] for row in both]
+    own, plain = (100 * sum(column) / len(both) for column in zip(*errors, strict=True))
+    return f"; mean error {own:.0f} %, the roofline's {plain:.0f} %"
 
 
 def reproduction_values(
@@ -106,10 +120,12 @@ def reproduction_values(
 
 def _values(row: Row) -> dict[str, Any]:
     said = {"kind": row.kind, "simulated": row.simulated, "note": row.note, "error": row.error}
+    if row.claim and row.claim.roofline is not None:
+        said |= {"roofline": row.claim.roofline, "roofline_error": row.roofline_error}
     return row.line._asdict() | said
 
 
-def _add(table: Table, row: Row, source: str, note: str) -> None:
+def _add(table: Table, row: Row, source: str, note: str, both: bool) -> None:
     assert row.error is not None
     assert row.simulated is not None
     add_row(
@@ -120,6 +136,7 @@ def _add(table: Table, row: Row, source: str, note: str) -> None:
             f"{row.simulated:.4g}",
             row.line.unit,
             f"{100 * row.error:+.1f} %",
+            *([_percent(row.roofline_error)] if both else []),
             row.kind,
             f"{row.line.provenance} {source}",
             note,
@@ -127,6 +144,10 @@ def _add(table: Table, row: Row, source: str, note: str) -> None:
         style="" if row.kind == "predicted" else "dim",
         wrap=True,
     )
+
+
+def _percent(error: float | None) -> str:
+    return "" if error is None else f"{100 * error:+.1f} %"
 
 
 def _number(notes: Sequence[str], note: str) -> str:

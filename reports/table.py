@@ -66,6 +66,8 @@ def header(result: Result, given: Collection[str] = ()) -> RenderableType:
     facts.add_column(style="dim")
     facts.add_column()
     facts.add_row("run", run_line(result))
+    if result.gpu:
+        facts.add_row("GPU model", gpu_line(result))
     if result.bindings:
         facts.add_row("bindings", bindings_line(result, given))
     images = f"{plain(result.images_per_s)} images/s"
@@ -111,6 +113,13 @@ def run_line(result: Result) -> str:
         f"config {result.config_hash[:12]}, "
         f"tilewise {result.version}"
     )
+
+
+def gpu_line(result: Result) -> str:
+    """How a GPU was modelled, and what part of the time is how sure."""
+    sure = ", ".join(f"{percent(share)} {label}" for label, share in result.confidence.items())
+    parts = [part for part in (result.model, result.engine, f"of its time {sure}") if part]
+    return ", ".join(parts if sure else parts[:-1])
 
 
 def bindings_line(result: Result, given: Collection[str]) -> str:

@@ -154,6 +154,8 @@ def run_pipeline(
     buckets: int = 4,
     runs: Runs | None = None,
     progress: Callable[[Call], object] = lambda call: None,
+    engine: str | None = None,
+    model: str | None = None,
 ) -> PipelineResult:
     """Run every call of `pipeline` on `machine`.
 
@@ -167,6 +169,8 @@ def run_pipeline(
         buckets: Sizes that `bucket` has ready for one network.
         runs: Where results are kept and looked up, to share them between pipelines.
         progress: Told of each call before it runs.
+        engine: What runs it on a GPU, as of `simulate`.
+        model: How a GPU is modelled, as of `simulate`.
 
     Raises:
         BindingError: A symbol is bound that no network has, or to what it cannot be.
@@ -187,7 +191,7 @@ def run_pipeline(
     calls: list[CallResult] = []
     for call, own, taken in zip(pipeline.calls, bindings, executed, strict=True):
         progress(call)
-        result = _run(call, taken, machine, batch, format, runs)
+        result = _run(call, taken, machine, batch, format, runs, engine, model)
         needed = Fraction(1) if own == taken else Fraction(_macs(call, own), _macs(call, taken))
         calls.append(
             CallResult(
@@ -227,12 +231,23 @@ def _run(
     batch: int,
     format: str | None,
     runs: Runs,
+    engine: str | None,
+    model: str | None,
 ) -> Result:
     workload, inputs = call.load(), batch * call.inputs
-    known = repr((workload.content_hash, sorted(binding.items()), inputs, machine, format))
+    sizes = sorted(binding.items())
+    known = repr((workload.content_hash, sizes, inputs, machine, format, engine, model))
     if known not in runs:
         bind = {name: value for name, value in binding.items() if name != "batch"}
-        runs[known] = simulate(workload, machine, bind=bind, batch=inputs, format=format)
+        runs[known] = simulate(
+            workload,
+            machine,
+            bind=bind,
+            batch=inputs,
+            format=format,
+            engine=engine,
+            model=model,
+        )
     return replace(runs[known], workload=workload.name)
 
 
@@ -311,7 +326,20 @@ def _total(
         spans=Spans.of([]),
         notes=tuple(dict.fromkeys(note for call in calls for note in call.result.notes)),
         gpu=first.gpu,
+        model=first.model,
+        engine=first.engine,
+        confidence=_confidence(calls),
     )
+
+
+def _confidence(calls: tuple[CallResult, ...]) -> dict[str, float]:
+    """Shares of the whole time by how sure each kernel is."""
+    cycles: dict[str, float] = {}
+    for call in calls:
+        for label, share in call.result.confidence.items():
+            cycles[label] = cycles.get(label, 0.0) + share * call.cycles
+    whole = sum(cycles.values())
+    return {label: count / whole for label, count in cycles.items()}
 
 
 def _bits(calls: tuple[CallResult, ...]) -> str:

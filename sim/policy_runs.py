@@ -18,6 +18,7 @@ from ..workloads.packing import side_by_side
 from ..workloads.quantization import in_format
 from ..workloads.unpruned import static
 from ..workloads.varying import Varying
+from .gpu.how import How
 from .lower import plan
 from .policies import Counts, Policy
 from .ragged_images import Images
@@ -38,12 +39,16 @@ SWITCH_S = 10e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A model on a machine, and what was simulated of it so far."""
+    """A model on a machine, and what was simulated of it so far.
+
+    `chosen` says how a GPU is modelled; None is its default.
+    """
 
     varying: Varying
     machine: Accelerator | Gpu
     format: str
     bind: Mapping[str, int]
+    chosen: How | None = None
     known: dict[object, Part] = field(default_factory=dict[object, Part])
     sections: dict[object, Sections] = field(default_factory=dict[object, Sections])
 
@@ -82,7 +87,7 @@ class Case:
         else:
             images = [self.bound(row) for row in rows]
             images = [static(image) for image in images] if policy.known else images
-        ran = execute(side_by_side(images), machine, self.format)
+        ran = execute(side_by_side(images), machine, self.format, chosen=self.chosen)
         return Part(
             cycles=ran.spans.cycles,
             steps=by_step(ran.operators),

@@ -21,6 +21,7 @@ from ..workloads.graph import BindingError, Workload
 from ..workloads.quantization import formats_used
 from ..workloads.varying import Varying
 from .batches import Order
+from .gpu.how import how
 from .policies import POLICIES, Counts, Policy, PolicyError
 from .policy_runs import Case, run_policy
 from .ragged_images import Images
@@ -52,6 +53,8 @@ def run_policies(
     most: int | None = None,
     base: Workload | None = None,
     workers: int = 1,
+    engine: str | None = None,
+    model: str | None = None,
     progress: Progress = lambda policy: None,
 ) -> RaggedRun:
     """Run every image of a trace under every policy.
@@ -78,6 +81,8 @@ def run_policies(
         workers: Processes.  What they give does not depend on how many there are; policies that
             share what they have simulated run in the same.  A script with more than one calls this
             under `if __name__ == "__main__":`, as they import it.
+        engine: What runs it on a GPU, as of `simulate`.
+        model: How a GPU is modelled, as of `simulate`.
         progress: Told each policy before it is run; with several workers, when it is done.
 
     Raises:
@@ -91,6 +96,7 @@ def run_policies(
         machine=machine,
         format=format or machine.default_format,
         bind=dict(bind or {}),
+        chosen=how(machine, model, engine),
     )
     selectors = counts.shape[1]
     if selectors != len(case.names):

@@ -32,6 +32,7 @@ class KernelResult:
         losses: PE-cycles by cause.
         energy_j: Joules by component.
         mapping: How it was tiled.
+        confidence: Of a GPU's kernel, how far it is from what was measured; empty otherwise.
     """
 
     name: str
@@ -46,6 +47,7 @@ class KernelResult:
     losses: Losses
     energy_j: Mapping[str, float]
     mapping: str
+    confidence: str = ""
 
     @property
     def cycles(self) -> int:
@@ -78,6 +80,10 @@ class Result:
         spans: What each unit did when.
         notes: What the reader of the workload wants to be known.
         gpu: Whether the machine is one, where to wait is to launch kernels and to read back.
+        model: How a GPU was modelled: `kernels` or `roofline`; empty for an accelerator.
+        engine: What ran the workload on a GPU; empty where the model knows of none.
+        confidence: Shares of the time by how far its kernels are from what was measured; empty
+            where the model does not say.
     """
 
     version: str
@@ -98,6 +104,9 @@ class Result:
     spans: Spans = field(repr=False)
     notes: tuple[str, ...] = ()
     gpu: bool = False
+    model: str = ""
+    engine: str = ""
+    confidence: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def latency_s(self) -> float:
@@ -166,6 +175,17 @@ class Result:
         """Bytes loaded and stored."""
         return sum(operator.dram_bytes for operator in self.operators)
 
+    @property
+    def _modelled(self) -> dict[str, Any]:
+        """What is to be said of a GPU, and of nothing else."""
+        if not self.gpu:
+            return {}
+        return {
+            "model": self.model,
+            "engine": self.engine,
+            "confidence": dict(self.confidence),
+        }
+
     def frame(self) -> pd.DataFrame:
         """One row for each kernel.
 
@@ -200,6 +220,7 @@ class Result:
             "workload": self.workload,
             "machine": self.machine,
             "format": self.format,
+            **self._modelled,
             "bits": self.bits,
             "batch": self.batch,
             "bindings": dict(self.bindings),

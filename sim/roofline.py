@@ -10,8 +10,10 @@ selection the host must read the count before it can launch what follows.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from ..arch import Gpu
 from ..arch.formats import FormatError, bits, holds
@@ -38,7 +40,7 @@ from .losses import Losses
 from .result import KernelResult
 from .spans import UNITS, Row, Spans
 
-__all__ = ["kernel_time", "run_kernels"]
+__all__ = ["computed_in", "kernel_time", "operators_on", "run_kernels", "vector_flop"]
 
 # FLOP per element on the general cores, counted by hand from the usual formulas; a transcendental
 # counts as the 8 of a polynomial evaluation.  Assumed, and rarely what limits a kernel.
@@ -71,19 +73,46 @@ class KernelTime:
         return max(self.math_s, self.vector_s, self.memory_s) + self.launch_s + self.sync_s
 
 
-def computed_in(kernel: Kernel, gpu: Gpu) -> str:
+def computed_in(lead: Operator, tail: Operator, gpu: Gpu) -> str:
     """The format in which a GPU multiplies: the fastest that holds both operands.
 
     Raises:
-        FormatError: There is none.
+        MappingError: There is none; the text names those it has.
     """
-    formats = formats_of(kernel.lead, kernel.tail)
+    formats = formats_of(lead, tail)
+    try:
+        return _fastest(gpu, formats.weights, formats.activations)
+    except FormatError as error:
+        raise MappingError(f"{gpu.name}: format: {error}") from None
+
+
+@lru_cache(maxsize=1024)
+def _fastest(gpu: Gpu, weights: str, activations: str) -> str:
     names = gpu.peak_flops.names
-    fit = [n for n in names if holds(n, formats.weights) and holds(n, formats.activations)]
+    fit = [n for n in names if holds(n, weights) and holds(n, activations)]
     if not fit:
-        wanted = max(formats.weights, formats.activations, key=bits)
+        wanted = max(weights, activations, key=bits)
         raise FormatError(f"wanted one of {', '.join(names)}, got {wanted!r}")
     return max(fit, key=gpu.flops_per_s)
+
+
+def operators_on(workload: Workload, gpu: Gpu, format: str) -> tuple[Operator, ...]:
+    """The operators of a bound workload as a GPU runs them, each with its formats.
+
+    Raises:
+        MappingError: The GPU has no peak for `format`; the text names those it has.
+    """
+    try:
+        gpu.flops_per_s(format)
+    except FormatError as error:
+        raise MappingError(f"{gpu.name}: format: {error}") from None
+    found: list[Operator] = []
+    for operator in in_format(workload, format).operators:
+        if isinstance(operator, Attention) and not gpu.fused_attention:
+            found.extend(unfused_attention(operator))
+        else:
+            found.append(operator)
+    return tuple(found)
 
 
 def kernel_time(kernel: Kernel, gpu: Gpu, format: str) -> KernelTime:
@@ -98,7 +127,7 @@ def kernel_time(kernel: Kernel, gpu: Gpu, format: str) -> KernelTime:
     waits = isinstance(lead, TokenSelection) and lead.data_dependent
     return KernelTime(
         math_s=2 * macs / gpu.flops_per_s(format),
-        vector_s=_vector_flop(kernel) / gpu.vector_flops,
+        vector_s=vector_flop(lead, kernel.operators) / gpu.vector_flops,
         memory_s=dram_bytes / gpu.dram.bytes_per_s,
         launch_s=gpu.launch_s,
         sync_s=gpu.sync_s if waits else 0.0,
@@ -106,8 +135,8 @@ def kernel_time(kernel: Kernel, gpu: Gpu, format: str) -> KernelTime:
     )
 
 
-def _vector_flop(kernel: Kernel) -> int:
-    lead = kernel.lead
+def vector_flop(lead: Operator, operators: Iterable[Operator]) -> int:
+    """FLOP of a kernel's general cores: of its lead, and of what is elementwise in it."""
     flop = 0
     match lead:
         case Attention():
@@ -122,7 +151,7 @@ def _vector_flop(kernel: Kernel) -> int:
             pass
     return flop + sum(
         (8 if operator.transcendental else 1) * known(operator.elements)
-        for operator in kernel.operators
+        for operator in operators
         if isinstance(operator, Elementwise)
     )
 
@@ -138,26 +167,13 @@ def run_kernels(
     Raises:
         MappingError: The GPU has no peak for `format`; the text names those it has.
     """
-    try:
-        gpu.flops_per_s(format)
-    except FormatError as error:
-        raise MappingError(f"{gpu.name}: format: {error}") from None
-    operators: list[Operator] = []
-    for operator in in_format(workload, format).operators:
-        split = isinstance(operator, Attention) and not gpu.fused_attention
-        operators.extend(
-            unfused_attention(operator) if split and isinstance(operator, Attention) else [operator]
-        )
     rows: list[Row] = []
     found: list[KernelResult] = []
     now = 0
-    for index, kernel in enumerate(fuse(tuple(operators), workload.outputs)):
+    for index, kernel in enumerate(fuse(operators_on(workload, gpu, format), workload.outputs)):
         if not known(kernel.tail.elements) and not known(kernel.lead.macs):
             continue
-        try:
-            computed = computed_in(kernel, gpu)
-        except FormatError as error:
-            raise MappingError(f"{gpu.name}: format: {error}") from None
+        computed = computed_in(kernel.lead, kernel.tail, gpu)
         time = kernel_time(kernel, gpu, computed)
         start = now
         launched = start + _cycles(time.launch_s, gpu)

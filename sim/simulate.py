@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,10 @@ from ..workloads.graph import BindingError, Workload
 from ..workloads.quantization import formats_used
 from .energy import kernel_energy
 from .engine import run
+from .gpu.how import How, how
+from .gpu.launches import Launch
+from .gpu.recent import Recent
+from .gpu.run import launches_of, run_launches
 from .losses import account, window_ends
 from .lower import lower
 from .plan import Plan
@@ -40,20 +45,26 @@ def simulate(
     bind: Mapping[str, int] | None = None,
     batch: int = 1,
     format: str | None = None,
+    engine: str | None = None,
+    model: str | None = None,
 ) -> Result:
     """Run `workload` on `machine`.
 
     Args:
         workload: A model, its symbols bound here or by its defaults.
-        machine: An accelerator (cycle-level engine) or a GPU (roofline).
+        machine: An accelerator (cycle-level engine) or a GPU.
         bind: Values for symbols, as `{"kept_1": 137}`.
         batch: Images.  A graph with a symbol `batch` takes them side by side; one that takes a
             single image is run for each, layer by layer.
         format: Number format of the operands; the machine's own if None.
+        engine: What runs it on a GPU: `eager`, `compiled`, `tensorrt`...; compiled if None.
+        model: How a GPU is modelled: `kernels`, or the plain `roofline`; by kernels if None and
+            the GPU's family is known.
 
     Raises:
         BindingError: A symbol is unbound, unknown or out of range, or the batch contradicts it.
-        MappingError: The machine does not compute in `format` or cannot hold one tile.
+        MappingError: The machine does not compute in `format` or cannot hold one tile; or an
+            engine or a model does not apply to it.
     """
     for value, wanted in ((workload, Workload), (machine, Accelerator | Gpu)):
         if not isinstance(value, wanted):
@@ -62,11 +73,16 @@ def simulate(
                 "tilewise.workload(name) and tilewise.machine(name) load them"
             )
     format = format or machine.default_format
-    bound, bindings = _bound(workload, dict(bind or {}), batch)
-    spans, operators = execute(bound, machine, format)
+    chosen = how(machine, model, engine)
+    if chosen is None or not isinstance(machine, Gpu):
+        bound, bindings = _bound(workload, dict(bind or {}), batch)
+        spans, operators = execute(bound, machine, format)
+    else:
+        bound, bindings = _bound_before(workload, dict(bind or {}), batch)
+        spans, operators = _on_gpu(bound, machine, format, chosen)
     from .. import __version__
 
-    identity = repr((__version__, bound.content_hash, machine, format))
+    identity = repr((__version__, bound.content_hash, machine, format, *(chosen or ())))
     return Result(
         version=__version__,
         workload=workload.name,
@@ -85,11 +101,18 @@ def simulate(
         spans=spans,
         notes=workload.notes,
         gpu=isinstance(machine, Gpu),
+        model=chosen.model if chosen else "",
+        engine=chosen.engine.name if chosen and chosen.engine else "",
+        confidence=_confidence(operators),
     )
 
 
 def execute(
-    bound: Workload, machine: Accelerator | Gpu, format: str, plan: Plan | None = None
+    bound: Workload,
+    machine: Accelerator | Gpu,
+    format: str,
+    plan: Plan | None = None,
+    chosen: How | None = None,
 ) -> Execution:
     """Run a workload whose sizes are all numbers.
 
@@ -98,15 +121,52 @@ def execute(
         machine: What it runs on.
         format: Number format of the operands.
         plan: Tiles and places for an accelerator, if they are not to be chosen for this shape.
+        chosen: How a GPU is modelled; by its default if None.
 
     Raises:
         MappingError: The machine does not compute in `format` or cannot hold one tile.
     """
     if isinstance(machine, Gpu):
-        return Execution(*run_kernels(bound, machine, format))
+        chosen = chosen or how(machine)
+        if chosen is None or chosen.engine is None:
+            return Execution(*run_kernels(bound, machine, format))
+        made = launches_of(bound, machine, format, chosen.engine)
+        return Execution(*run_launches(made, machine, chosen.engine))
     program = lower(bound, machine, format, plan)
     spans = run(program, machine)
     return Execution(spans, _operators(program, spans, machine))
+
+
+_BOUND: Recent[tuple[Workload, dict[str, int]]] = Recent(16)
+_LAUNCHES: Recent[Sequence[Launch]] = Recent(16)
+
+
+def _bound_before(
+    workload: Workload, bind: dict[str, int], batch: int
+) -> tuple[Workload, dict[str, int]]:
+    """As `_bound`, for a GPU, whose kernels take less time to add up than a model to bind."""
+    key = workload.name, workload.content_hash, tuple(sorted(bind.items())), batch
+    bound, bindings = _BOUND.get(key, lambda: _bound(workload, bind, batch))
+    return bound, dict(bindings)
+
+
+def _on_gpu(bound: Workload, gpu: Gpu, format: str, chosen: How) -> Execution:
+    engine = chosen.engine
+    if engine is None:
+        return Execution(*run_kernels(bound, gpu, format))
+    key = bound.content_hash, gpu, format, engine
+    made = _LAUNCHES.get(key, lambda: launches_of(bound, gpu, format, engine))
+    return Execution(*run_launches(made, gpu, engine))
+
+
+def _confidence(operators: Sequence[KernelResult]) -> dict[str, float]:
+    """Shares of the time by how sure each kernel is."""
+    cycles: dict[str, int] = defaultdict(int)
+    for operator in operators:
+        if operator.confidence:
+            cycles[operator.confidence] += operator.cycles
+    whole = sum(cycles.values())
+    return {label: count / whole for label, count in cycles.items()} if whole else {}
 
 
 def _bound(workload: Workload, bind: dict[str, int], batch: int) -> tuple[Workload, dict[str, int]]:

@@ -281,8 +281,10 @@ def test_sources_name_every_number_of_a_machine(name: str) -> None:
 
 def test_the_shipped_machines_are_these() -> None:
     assert machine_names() == (
-        "a100-80gb", "b200", "edge-128x128", "edge-32x32", "edge-4x32x32", "gemmini-16x16", "h100",
-        "h200", "l40s", "tpu-v1", "zcu102-heatvit", "zcu102-quasar", "zcu102-systolic",
+        "a10", "a100-40gb", "a100-80gb", "a5000", "b200", "edge-128x128", "edge-32x32",
+        "edge-4x32x32", "gemmini-16x16", "h100", "h200", "jetson-orin", "l4", "l40s", "rtx-3090",
+        "rtx-4090", "rtx-5090", "t4", "tpu-v1", "v100", "zcu102-heatvit", "zcu102-quasar",
+        "zcu102-systolic",
     )  # fmt: skip
 
 

@@ -73,7 +73,8 @@ def test_a_block_takes_what_one_more_block_adds_to_a_model(name: str, images: in
     models = [vit(depth=d, embed=384, heads=6).bind({"batch": images}) for d in (3, 4)]
     three, four = (execute(model, on, on.default_format).spans.cycles for model in models)
     own = block_cycles(deit_block(), on, 197, images=images, format=on.default_format)
-    assert own == four - three
+    # What of a GPU's weights is left in L2 depends, a little, on how much else the model has.
+    assert own == pytest.approx(four - three, rel=1e-3 if isinstance(on, Gpu) else 0, abs=0)
 
 
 def test_lengths_and_what_is_besides_the_patches() -> None:

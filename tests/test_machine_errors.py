@@ -294,7 +294,7 @@ def test_an_unknown_name_lists_the_known_ones_and_the_nearest(name: str, nearest
     with pytest.raises(MachineError) as caught:
         load_machine(name)
     text = str(caught.value)
-    assert text.startswith("machine: wanted one of a100-80gb, b200, edge-128x128, edge-32x32, ")
+    assert text.startswith("machine: wanted one of a10, a100-40gb, a100-80gb, a5000, ")
     assert text.endswith(f"or a path ending in .yaml; got {name!r}; the nearest is {nearest}")
 
 

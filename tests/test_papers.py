@@ -97,7 +97,8 @@ def test_a_seen_prediction_is_close_or_says_why_not(
         for row in rows(found).values()
         if row.kind == "predicted" and row.line.provenance == "seen" and abs(row.error or 0) > CLOSE
     }
-    assert far.keys() == {"both-high", "medium-rate", "small-rate"}
+    of_gpus = {row.line.key for row in found["gpu"].rows}
+    assert far.keys() - of_gpus == {"both-high", "medium-rate", "small-rate"}
     assert all(len(row.note) > 100 for row in far.values())
 
 

@@ -258,7 +258,7 @@ def test_attention_in_three_kernels_moves_its_scores() -> None:
 
 
 def test_a_large_gpu_product_runs_near_its_peak() -> None:
-    result = simulate(products((8192, 8192, 8192)), gpu())
+    result = simulate(products((8192, 8192, 8192)), gpu(), model="roofline")
     assert 0.95 < result.utilization <= 1
     assert result.losses.shares()["memory"] < 0.05
 

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from ..errors import PaperError
-from . import deepcache, heatvit, quasar, trilevel
+from . import deepcache, gpu, heatvit, quasar, trilevel
 from .rows import Published, Reproduction, Row, Sensitivity, published
 
 __all__ = [
@@ -30,6 +30,7 @@ _OF = MappingProxyType[str, tuple[_Rows, _Sensitivities]](
         "quasar-vit": (quasar.reproduction, quasar.sensitivities),
         "tri-level": (trilevel.reproduction, trilevel.sensitivities),
         "deepcache": (deepcache.reproduction, deepcache.sensitivities),
+        "gpu": (gpu.reproduction, gpu.sensitivities),
     }
 )
 

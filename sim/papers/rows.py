@@ -56,11 +56,13 @@ class Claim(NamedTuple):
         note: What was fixed, or why they differ.
         kind: `fixed` if an open parameter was chosen, or a price fitted, by this very number;
             `predicted` if nothing was; `counted` if no machine was needed.
+        roofline: What the plain roofline says, of a GPU.
     """
 
     simulated: float
     note: str = ""
     kind: Kind = "predicted"
+    roofline: float | None = None
 
 
 class Row(NamedTuple):
@@ -98,6 +100,13 @@ class Row(NamedTuple):
         0.25
         """
         return self.claim.simulated / self.line.published - 1 if self.claim else None
+
+    @property
+    def roofline_error(self) -> float | None:
+        """The same of the plain roofline, if that was asked."""
+        if self.claim is None or self.claim.roofline is None:
+            return None
+        return self.claim.roofline / self.line.published - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
