@@ -25,6 +25,7 @@ __all__ = [
     "KnownGemm",
     "gemm_calibrations",
     "known_gemm",
+    "known_without",
 ]
 
 _FILE: Final = Path(__file__).resolve().parent / "calibrations" / "gemm.yaml"
@@ -32,6 +33,7 @@ _Share = Annotated[float, Field(gt=0, le=1)]
 _Range = Annotated[tuple[Count, Count], Field(strict=False)]  # YAML's lists are no tuples
 # fp16 and bf16 run the same kernels on the same units at the same rate.
 _MEASURED_AS: Final = MappingProxyType({"fp16": "bf16"})
+_SAME_RATE: Final = 0.05  # of logarithms: rates of one family differ by rounding
 
 
 class GemmConstants(Value, frozen=True):
@@ -173,12 +175,14 @@ def _calibration(fields: Any, document: Document, at: tuple[str, str]) -> GemmCa
 
 @functools.lru_cache(maxsize=256)
 def known_gemm(gpu: Gpu, format: str) -> KnownGemm:
-    """Return the calibration of a GPU and format, or of the nearest that was measured.
+    """Return the calibration of a GPU and format, or what those of its like tell of it.
 
     A GPU that was not measured takes the constants of its family: of the GPU whose tensor cores
     do most nearly as many bf16 FLOP per SM and clock (1024 on Ada, 2048 on the A100, 4096 on
-    Hopper, 8192 on Blackwell), and of those the one with the nearest bytes per FLOP.  Its launch
-    is scaled by the two machines' `launch_s`.  A format that was not measured takes bf16's.
+    Hopper, 8192 on Blackwell), and of those the one with the nearest bytes per FLOP.  Between two
+    families they are interpolated, logarithm by logarithm of that rate, as rates per clock grow
+    with it.  The launch is scaled by the two machines' `launch_s`, and what the power limit leaves
+    by watts and energy per FLOP.  A format that was not measured takes bf16's.
 
     >>> from tilewise.arch import load_machine
     >>> known = known_gemm(load_machine("h200"), "fp16")
@@ -189,27 +193,73 @@ def known_gemm(gpu: Gpu, format: str) -> KnownGemm:
         FormatError: if the GPU does not compute in `format`.
     """
     gpu.flops_per_s(format)
-    everything = gemm_calibrations()
+    return known_without(gpu, format, ())
+
+
+def known_without(gpu: Gpu, format: str, without: tuple[str, ...]) -> KnownGemm:
+    """As `known_gemm`, had some GPUs not been measured: what a GPU left out is judged by."""
+    everything = {name: known for name, known in gemm_calibrations().items() if name not in without}
     measured = _MEASURED_AS.get(format, format)
     name = gpu.name if gpu.name in everything else _nearest(gpu, tuple(everything))
     formats = everything[name]
     own = name == gpu.name and measured in formats
     chosen = next(f for f in (measured, "bf16", *formats) if f in formats)
     constants = formats[chosen].constants
-    if name != gpu.name and (theirs := _gpu(name).launch_s) > 0:
-        constants = constants.replace(launch_s=constants.launch_s * gpu.launch_s / theirs)
-    return KnownGemm(constants, formats[chosen], name, chosen, own)
+    if name == gpu.name:
+        return KnownGemm(constants, formats[chosen], name, chosen, own)
+    theirs = _gpu(name)
+    if beyond := _beyond(gpu, theirs, tuple(everything)):
+        other = everything[beyond].get(chosen)
+        share = math.log(_rate(gpu) / _rate(theirs)) / math.log(_rate(_gpu(beyond)) / _rate(theirs))
+        constants = _between(constants, other.constants, share) if other else constants
+    constants = constants.replace(
+        launch_s=formats[chosen].constants.launch_s * (gpu.launch_s / theirs.launch_s),
+        sustained_fraction=_sustained(constants.sustained_fraction, gpu, theirs, format),
+    )
+    return KnownGemm(constants, formats[chosen], name, chosen, own=False)
 
 
 def _nearest(gpu: Gpu, names: tuple[str, ...]) -> str:
-    own_rate, own_bytes = _family(gpu)
+    own_rate, own_bytes = _rate(gpu), _bytes_per_flop(gpu)
 
     def apart(name: str) -> tuple[float, float]:
-        rate, bytes_per_flop = _family(_gpu(name))
+        rate, bytes_per_flop = _rate(_gpu(name)), _bytes_per_flop(_gpu(name))
         # Rates of one family differ by rounding; between families they differ by a factor of two.
         return round(abs(math.log(rate / own_rate)), 1), abs(math.log(bytes_per_flop / own_bytes))
 
     return min(names, key=apart)
+
+
+def _beyond(gpu: Gpu, nearest: Gpu, names: tuple[str, ...]) -> str | None:
+    """The nearest GPU on the other side of a rate that no measured family has."""
+    apart = math.log(_rate(gpu) / _rate(nearest))
+    if abs(apart) < _SAME_RATE:
+        return None
+    there = tuple(n for n in names if math.log(_rate(_gpu(n)) / _rate(gpu)) * apart > 0)
+    return _nearest(gpu, there) if there else None
+
+
+def _between(one: GemmConstants, other: GemmConstants, share: float) -> GemmConstants:
+    """Constants at a share of the way from one to the other, each along its logarithm."""
+    values = {
+        name: value ** (1 - share) * getattr(other, name) ** share
+        for name, value in one.model_dump().items()
+    }
+    return GemmConstants(**values)
+
+
+def _sustained(theirs_keep: float, gpu: Gpu, theirs: Gpu, format: str) -> float:
+    """What a power limit leaves of the peak: FLOP/s follow watts over joules per FLOP.
+
+    A GPU that was not limited tells of no limit.
+    """
+    if theirs_keep >= 1 or format not in theirs.peak_flops:
+        return theirs_keep
+    own, other = (
+        one.tdp_w / float(one.pj_per_flop.get(format)) / one.flops_per_s(format)
+        for one in (gpu, theirs)
+    )
+    return min(1.0, theirs_keep * (own / other))
 
 
 def _gpu(name: str) -> Gpu:
@@ -219,9 +269,15 @@ def _gpu(name: str) -> Gpu:
     return machine
 
 
-def _family(gpu: Gpu) -> tuple[float, float]:
-    """FLOP per SM and clock, and bytes of DRAM per FLOP, in bf16 or what the GPU has instead."""
+def _rate(gpu: Gpu) -> float:
+    """FLOP per SM and clock in bf16, or what the GPU has instead."""
+    return _peak(gpu) / gpu.sms / gpu.clock_hz
+
+
+def _bytes_per_flop(gpu: Gpu) -> float:
+    return gpu.dram.bytes_per_s / _peak(gpu)
+
+
+def _peak(gpu: Gpu) -> float:
     peaks = gpu.peak_flops
-    format = next((f for f in ("bf16", "fp16") if f in peaks), gpu.default_format)
-    peak = gpu.flops_per_s(format)
-    return peak / gpu.sms / gpu.clock_hz, gpu.dram.bytes_per_s / peak
+    return gpu.flops_per_s(next((f for f in ("bf16", "fp16") if f in peaks), gpu.default_format))

@@ -96,7 +96,9 @@ def _fastest(gpu: Gpu, weights: str, activations: str) -> str:
     return max(fit, key=gpu.flops_per_s)
 
 
-def operators_on(workload: Workload, gpu: Gpu, format: str) -> tuple[Operator, ...]:
+def operators_on(
+    workload: Workload, gpu: Gpu, format: str, *, fused_attention: bool
+) -> tuple[Operator, ...]:
     """The operators of a bound workload as a GPU runs them, each with its formats.
 
     Raises:
@@ -108,7 +110,7 @@ def operators_on(workload: Workload, gpu: Gpu, format: str) -> tuple[Operator, .
         raise MappingError(f"{gpu.name}: format: {error}") from None
     found: list[Operator] = []
     for operator in in_format(workload, format).operators:
-        if isinstance(operator, Attention) and not gpu.fused_attention:
+        if isinstance(operator, Attention) and not fused_attention:
             found.extend(unfused_attention(operator))
         else:
             found.append(operator)
@@ -170,7 +172,8 @@ def run_kernels(
     rows: list[Row] = []
     found: list[KernelResult] = []
     now = 0
-    for index, kernel in enumerate(fuse(operators_on(workload, gpu, format), workload.outputs)):
+    operators = operators_on(workload, gpu, format, fused_attention=gpu.fused_attention)
+    for index, kernel in enumerate(fuse(operators, workload.outputs)):
         if not known(kernel.tail.elements) and not known(kernel.lead.macs):
             continue
         computed = computed_in(kernel.lead, kernel.tail, gpu)

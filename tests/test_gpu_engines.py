@@ -11,7 +11,7 @@ from tilewise.arch import load_machine
 from tilewise.sim.errors import MappingError
 from tilewise.sim.gpu.autocast import autocast
 from tilewise.sim.gpu.engines import ENGINES, engine
-from tilewise.sim.gpu.launches import Launch, launches
+from tilewise.sim.gpu.launches import Launch, launches, numbered
 from tilewise.sim.gpu.run import launches_of
 from tilewise.sim.plan import layer
 from tilewise.workloads import zoo
@@ -117,7 +117,7 @@ def test_each_engine_fuses_more_of_the_zoos_models_than_the_one_before(name: str
 @given(graphs(), ANY_ENGINE)
 def test_kernels_that_are_alike_do_the_same(graph: Graph, name: str) -> None:
     by_number: dict[int, set[object]] = {}
-    for one in launched(graph, name):
+    for one in numbered(launched(graph, name)):
         work = tuple(type(o) for o in one.operators), one.macs, one.read_bytes, one.written_bytes
         by_number.setdefault(one.alike, set()).add(work)
     assert all(len(works) == 1 for works in by_number.values())
@@ -177,7 +177,10 @@ def test_eager_convolutions_are_converted_and_concatenations_copied() -> None:
     assert copies.count("nchw_to_nhwc") == copies.count("nhwc_to_nchw") == convolutions == 98
     assert copies.count("concat") == 13  # 12 skip connections, and sine and cosine of the step
     assert not any("nhwc" in one.name or "concat" in one.name for one in compiled)
-    assert [one.issued for one in eager].count(False) == 2 * convolutions
+    assert copies.count("weights_to_nhwc") == convolutions
+    assert [one.issued for one in eager].count(False) == 3 * convolutions
+    biases = [one for one in eager if one.name.endswith("/bias")]
+    assert len(biases) == convolutions
 
 
 def test_convolutions_in_fp32_are_left_in_their_layout() -> None:

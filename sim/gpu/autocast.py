@@ -3,7 +3,8 @@
 PyTorch's `torch.autocast` (its documentation's tables of operators): products, convolutions and
 attention compute in the given format, norms, softmax and reductions in fp32; what reads several
 tensors takes the widest.  Each reader casts for itself: a weight once for each time it is used, an
-activation once for each operator that wants it otherwise than it is.
+activation once for each operator that wants it otherwise than it is.  Softmax reads fp16 as it is,
+and writes fp32 (aten/src/ATen/native/SoftMax.cpp, half to float).
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def _cast(operator: Operator, format: str, formats: dict[str, str]) -> Iterator[
         wanted = None
     operands: list[Operand] = []
     for number, (operand, own) in enumerate(zip(operator.operands, read, strict=True)):
-        if wanted is None or own == wanted:
+        if wanted is None or own == wanted or (isinstance(operator, Softmax) and own == "fp16"):
             operands.append(replace(operand, format=own))
             continue
         name = f"{operator.name}/cast.{number}"

@@ -32,7 +32,9 @@ _LABELS: tuple[Confidence, ...] = ("interpolated", "extrapolated", "uncalibrated
 """From the surest to the least sure."""
 
 
-def parts_of(launch: Launch, gpu: Gpu, format: str, between_bytes: int = 0) -> Parts:
+def parts_of(
+    launch: Launch, gpu: Gpu, format: str, between_bytes: int = 0, *, generated: bool = False
+) -> Parts:
     """Seconds of a kernel that multiplies in `format`, if it multiplies.
 
     Args:
@@ -40,6 +42,9 @@ def parts_of(launch: Launch, gpu: Gpu, format: str, between_bytes: int = 0) -> P
         gpu: What it runs on.
         format: In which it multiplies.
         between_bytes: What passes through L2 before the same weights are used again.
+        generated: Whether norms and softmax are a compiler's kernels, which give a block of threads
+            as many rows as fill it (Inductor, on persistent reductions), and not a library's, which
+            give it one.
 
     Raises:
         FormatError: The GPU does not compute in `format`.
@@ -54,7 +59,7 @@ def parts_of(launch: Launch, gpu: Gpu, format: str, between_bytes: int = 0) -> P
             each = [_attention(one, gpu, format, between_bytes) for one in heads]
             parts = reduce(_sum, each)._replace(launch_s=each[0].launch_s)
         case _:
-            return _stream(launch, gpu)
+            return _stream(launch, gpu, generated=generated)
     return _no_less_than_its_bytes(parts, launch, gpu)
 
 
@@ -126,7 +131,7 @@ def _attention(lead: Attention, gpu: Gpu, format: str, between_bytes: int) -> Pa
     return reduce(_sum, parts)
 
 
-def _stream(launch: Launch, gpu: Gpu) -> Parts:
+def _stream(launch: Launch, gpu: Gpu, *, generated: bool) -> Parts:
     lead, rows, columns = launch.lead, 1, 1
     kind: StreamKind = "elementwise"
     if isinstance(lead, Normalization | Softmax):
@@ -141,8 +146,9 @@ def _stream(launch: Launch, gpu: Gpu) -> Parts:
         rows=max(rows, 1),
         columns=max(columns, 1),
     )
-    vector_s = vector_flop(lead, launch.operators) / gpu.vector_flops
-    return parts._replace(vector_s=max(parts.vector_s, vector_s - parts.memory_s, 0.0))
+    vector_s = vector_flop(lead, launch.operators) / gpu.vector_flops - parts.memory_s
+    by_rows_s = 0.0 if generated else parts.vector_s
+    return parts._replace(vector_s=max(by_rows_s, vector_s, 0.0))
 
 
 def _no_less_than_its_bytes(parts: Parts, launch: Launch, gpu: Gpu) -> Parts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
 
@@ -24,7 +24,7 @@ from ..formats import format_of, parameter_size_bits, size_bits
 from ..plan import layer
 from .engines import Engine
 
-__all__ = ["Launch", "launches"]
+__all__ = ["Launch", "launches", "numbered"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ def launches(
     elements = {operator.name: operator.elements for operator in operators}
     outside = _read_outside(groups, outputs)
     made = [_launch(group, elements, outside) for group in groups]
-    return tuple(_numbered(_with_copies(_varying(made), engine)))
+    return tuple(_varying(made))
 
 
 def _host(
@@ -217,30 +217,8 @@ def _varying(made: Sequence[Launch]) -> Iterator[Launch]:
         )
 
 
-def _with_copies(made: Iterator[Launch], engine: Engine) -> Iterator[Launch]:
-    """Kernels, and between them those that only copy: for another layout, or side by side."""
-    joined: set[tuple[str, ...]] = set()
-    for one in made:
-        for operand in one.reads:
-            sources = operand.sources
-            if engine.copies_joined and len({*map(layer, sources)}) > 1 and sources not in joined:
-                joined.add(sources)
-                yield _copy(f"{one.name}/concat", operand, one.lead, "concat")
-        if isinstance(one.lead, Convolution) and not engine.channels_last and _on_tensor_cores(one):
-            yield _copy(
-                f"{one.name}/to_nhwc", one.lead.operands[0], one.lead, "nchw_to_nhwc", False
-            )
-            yield one
-            result = Operand(
-                sources=(one.name,), elements=one.lead.elements, format=one.lead.format
-            )
-            yield _copy(f"{one.name}/to_nchw", result, one.lead, "nhwc_to_nchw", False)
-        else:
-            yield one
-
-
-def _numbered(made: Iterator[Launch]) -> Iterator[Launch]:
-    """Kernels, numbered by what they do; a network's blocks are alike, and are timed once."""
+def numbered(made: Iterable[Launch]) -> Iterator[Launch]:
+    """Kernels that have something to do, numbered by what; blocks are alike, and timed once."""
     numbers: dict[object, int] = {}
     for one in made:
         if one.is_empty:
@@ -257,17 +235,3 @@ def _work(operator: Operator) -> tuple[object, ...]:
         if field.name not in ("name", "operands")
     ]
     return type(operator), *sizes, *((o.elements, o.format) for o in operator.operands)
-
-
-def _on_tensor_cores(one: Launch) -> bool:
-    return format_of(one.lead) != "fp32"
-
-
-def _copy(
-    name: str, operand: Operand, lead: Operator, function: str, issued: bool = True
-) -> Launch:
-    copied = Movement(
-        name=name, operands=(operand,), shape=(operand.elements,), function=function,
-        selector=lead.selector, format=operand.format,
-    )  # fmt: skip
-    return Launch.of(copied, [copied], [operand], [copied], issued=issued)

@@ -17,7 +17,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
 
-from ...arch import Gpu
+from ...arch import Gpu, bits
 from ...workloads.graph import Workload
 from ...workloads.operator import Attention, Convolution, MatMul, Operator
 from ..losses import Losses
@@ -25,10 +25,12 @@ from ..result import KernelResult
 from ..roofline import computed_in, operators_on
 from ..spans import UNITS, Row, Spans
 from .autocast import autocast
+from .copies import with_copies
 from .engines import Engine
 from .kernels import parts_of
-from .launches import Launch, launches
+from .launches import Launch, launches, numbered
 from .parts import Parts
+from .quantizing import LEAST_BITS, quantizing
 
 __all__ = ["launches_of", "run_launches"]
 
@@ -41,10 +43,15 @@ def launches_of(workload: Workload, gpu: Gpu, format: str, engine: Engine) -> tu
     Raises:
         MappingError: The GPU has no peak for `format`; the text names those it has.
     """
-    operators = operators_on(workload, gpu, format)
+    fused = gpu.fused_attention and bits(format) <= engine.widest_attention
+    operators = operators_on(workload, gpu, format, fused_attention=fused)
+    if engine.quantizes:
+        wide = next(f for f in (format, gpu.default_format, "fp16") if bits(f) >= LEAST_BITS)
+        operators = quantizing(operators, wide, shared=engine.chains)
     if engine.autocast:
         operators = autocast(operators, format)
-    return launches(operators, workload.outputs, engine)
+    made = launches(operators, workload.outputs, engine)
+    return tuple(numbered(with_copies(made, operators) if engine.copies else made))
 
 
 def run_launches(
@@ -73,7 +80,7 @@ def run_launches(
             issued += dispatch
             recorded = engine.graphs
         if one.alike not in times:
-            times[one.alike] = _timed(one, gpu, passing)
+            times[one.alike] = _timed(one, gpu, passing, engine)
         timed = times[one.alike]
         start = now
         launched = max(now, issued) + timed.launch
@@ -112,9 +119,12 @@ class _Timed(NamedTuple):
         return sum(self.working)
 
 
-def _timed(one: Launch, gpu: Gpu, passing: int) -> _Timed:
+def _timed(one: Launch, gpu: Gpu, passing: int, engine: Engine) -> _Timed:
     format = computed_in(one.lead, one.operators[-1], gpu)
-    parts = parts_of(one, gpu, format, passing)
+    parts = parts_of(one, gpu, format, passing, generated=engine.chains)
+    if isinstance(one.lead, Attention) and engine.attention_times > 1:
+        more_s = (engine.attention_times - 1) * (parts.total_s - parts.launch_s)
+        parts = parts._replace(edge_s=parts.edge_s + more_s, confidence="uncalibrated")
     if parts.confidence == "uncalibrated":
         parts = _within_power(one, parts, gpu, format)
     clock_hz = gpu.clock_hz

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch import Gpu
+from ...arch import Gpu, load_machine
 from ...arch.gpu_streams import SHORT_SOFTMAX_COLUMNS, StreamCalibration, StreamConstants
 from .arrays import plain, select
 from .parts import Confidence, Parts
@@ -97,10 +97,11 @@ def _stream(
     rows: Any, columns: Any,
 ) -> Parts:  # fmt: skip
     short, long = _constants(calibration, kind)
-    memory_s, row_s = _seconds(gpu, short, read_bytes, written_bytes, rows)
+    clock = _clock_hz(calibration.gpu) / gpu.clock_hz
+    memory_s, row_s = _seconds(gpu, short, clock, read_bytes, written_bytes, rows)
     if long is not short:
         is_short = columns <= SHORT_SOFTMAX_COLUMNS
-        of_long = _seconds(gpu, long, read_bytes, written_bytes, rows)
+        of_long = _seconds(gpu, long, clock, read_bytes, written_bytes, rows)
         memory_s = select(is_short, memory_s, of_long[0])
         row_s = select(is_short, row_s, of_long[1])
     return Parts(
@@ -111,10 +112,21 @@ def _stream(
     )
 
 
+@lru_cache(maxsize=64)
+def _clock_hz(name: str) -> float:
+    """Of the GPU whose constants these are: what a row takes is cycles."""
+    return float(load_machine(name).clock_hz)
+
+
 def _seconds(
-    gpu: Gpu, constants: StreamConstants, read_bytes: Any, written_bytes: Any, rows: Any
+    gpu: Gpu,
+    constants: StreamConstants,
+    slower: float,
+    read_bytes: Any,
+    written_bytes: Any,
+    rows: Any,
 ) -> tuple[Any, Any]:
-    """What the bytes take, and what the rows take at least."""
+    """What the bytes take, and what the rows take at least, at a clock `slower` than theirs."""
     moved = read_bytes + written_bytes
     if constants.rereads:
         span = max(constants.uncached_row_bytes - constants.cached_row_bytes, 1.0)
@@ -123,7 +135,7 @@ def _seconds(
         )
         moved = moved + constants.rereads * lost * read_bytes
     memory_s = moved / (gpu.dram.bytes_per_s * constants.bandwidth_share)
-    return memory_s, -(-rows // gpu.sms) * constants.row_s
+    return memory_s, -(-rows // gpu.sms) * constants.row_s * slower
 
 
 def _confidence(

@@ -1,4 +1,4 @@
-"""Diffusion on GPUs: printed times of whole images and of UNet steps beside both GPU models.
+"""Whole networks on GPUs: printed times of images, UNet steps and ViTs beside both GPU models.
 
 Nothing of a machine, an engine or a kernel was chosen or fitted by any of these numbers.
 """
@@ -43,9 +43,9 @@ _TF32: Final = (
     "are 55 TFLOP/s, and the A100 has 19.5 in fp32. TF32 was not measured: bf16 was."
 )
 _EAGER: Final = (
-    "Eager moves more than a graph says: what is permuted is made contiguous, halves of gated "
-    "MLPs are copied, and a graph has neither. Its norms and pointwise kernels are timed by those "
-    "that were measured in fp32."
+    "Missing of eager: divisions by a scale of 1, which its modules have and a graph has not; "
+    "group norms by one block a group, fewer than the SMs; convolutions chosen without a "
+    "benchmark. Norms and pointwise kernels are timed by those that were measured in fp32."
 )
 _NOTES: Final = {
     "baseline": f"{_TF32} {_EAGER}",
@@ -54,24 +54,34 @@ _NOTES: Final = {
     "compiled": "",
     "qkv": "",
     "int8": (
-        "What finds the largest value of each row and quantizes by it is not in the graph, and the "
-        "products that write int32 and are scaled behind take as long as those that write bf16."
+        "A kernel quantizes what each product reads. The blog's products are Triton's, which write "
+        "what int32 becomes; they are timed as the libraries' that were measured."
     ),
 }
 _A5000: Final = (
-    "An RTX A5000 was not measured: products and attention take the constants of an L40S, norms "
-    "and pointwise kernels those of an A100, and its clock under load is assumed to be the boost "
-    "clock. What eager copies besides is missing too, and the host's work between steps."
+    "The document is of December 2023 (diffusers' pull request 6390), so that attention is PyTorch "
+    "2.1's. An RTX A5000 was not measured: products and attention take the constants of an L40S, "
+    "norms and pointwise kernels those of an A100. The host's work between steps is missing."
 )
 _TOME: Final = (
-    f"Of {_TOME_BATCH} images at once, which is assumed, with attention written out. An RTX 4090 "
-    "was not measured either and takes the constants of an L40S; what softmax in fp32 casts and "
-    "what eager copies is missing."
+    f"Of {_TOME_BATCH} images at once, which is assumed, with attention written out, and fp16 by "
+    "autocast: the only 16 bits of the scripts that have PLMS, and what 3.41 GB an image need. An "
+    "RTX 4090 was not measured and takes the constants of an L40S. Missing: the scores' "
+    "multiplication by a scale, in a kernel of its own; too much: weights cast in each step."
 )
 _SNAPFUSION: Final = (
-    "TF32, as the 31 TFLOP/s that follow are more than 19.5; two inputs. Attention is taken as "
-    "fused, which TensorRT of 2022 could do in 16 and 8 bits only (recalled), and what TF32 takes "
-    "is bf16's constants at half the peak: it was not measured."
+    "TF32, as the 31 TFLOP/s that follow are more than 19.5; two inputs. Attention in 32 bits is "
+    "written out. What TF32 takes is bf16's constants at half the peak: it was not measured."
+)
+_TIMM: Final = (
+    "A GeForce was not measured: products and attention take the constants of an L40S, norms and "
+    "pointwise kernels those of an A100. Its clock is the data sheet's boost, above which boards "
+    "run where their power allows it."
+)
+_VIT: Final = (
+    "fp32 was not measured: products take bf16's constants at fp32's peak. Which A100 and which "
+    "host is not said; of one image most is the host's time, here 10 us an operator, assumed, and "
+    "modules of Python take more. A T4 in fp32 is at its 70 W, which is not modelled."
 )
 
 
@@ -79,7 +89,7 @@ def reproduction() -> Reproduction:
     """Every number, by kernels under the engine that was used, and by the plain roofline."""
     return Reproduction(
         paper="gpu",
-        title="Diffusion on GPUs: printed times, the kernels' model and the plain roofline",
+        title="Networks on GPUs: printed times, the kernels' model and the plain roofline",
         assumptions=(
             "without the scheduler, safety checker and image conversion, which nobody's graph has",
             "eager is NCHW, one kernel an operator; compiled is Inductor with CUDA graphs and "
@@ -124,6 +134,12 @@ def _claims() -> Iterator[tuple[str, Claim]]:
             case "tome":
                 kernels, roofline = (_tome(int(rest[0]), m) for m in ("kernels", "roofline"))
                 note = _TOME
+            case "timm":
+                kernels, roofline = (_timm(*rest, model) for model in ("kernels", "roofline"))
+                note = _TIMM
+            case "vit":
+                kernels, roofline = (_vit(*rest, model) for model in ("kernels", "roofline"))
+                note = _VIT
             case _:
                 kernels, roofline = (_step(rest[0], model) for model in ("kernels", "roofline"))
                 note = _SNAPFUSION
@@ -174,7 +190,9 @@ def _cached(size: str, batch: str, run: str, model: str) -> float:
         Call(label="decoder", workload="sd-vae-decoder", bind=sizes),
     )
     found = Pipeline(name=f"sd21-{size}-{run}", description="", calls=calls)
-    return _seconds(found, _gpu("a5000"), int(batch), format="fp16", engine="eager", model=model)
+    return _seconds(
+        found, _gpu("a5000"), int(batch), format="fp16", engine="eager-torch-2.1", model=model
+    )
 
 
 @cache
@@ -191,7 +209,7 @@ def _tome(ratio: int, model: str, batch: int = _TOME_BATCH) -> float:
             _gpu("rtx-4090", fused_attention=False),
             batch,
             format="fp16",
-            engine="eager",
+            engine="eager-autocast",
             model=model,
         )
         / batch
@@ -202,11 +220,31 @@ def _tome(ratio: int, model: str, batch: int = _TOME_BATCH) -> float:
 def _step(network: str, model: str) -> float:
     """Milliseconds of one guided step of a UNet under TensorRT."""
     name = {"sd15": "sd15-unet", "unet": "snapfusion-unet"}[network]
-    found = Pipeline(
-        name=name, description="", calls=(Call(label="UNet", workload=name, inputs=2),)
-    )
+    found = Pipeline(name=name, description="", calls=(Call(label=name, workload=name, inputs=2),))
     gpu = _gpu("a100-40gb")
     return 1e3 * _seconds(found, gpu, format="tf32", engine="tensorrt", model=model)
+
+
+@cache
+def _timm(gpu: str, size: str, model: str) -> float:
+    """Milliseconds of a DeiT as timm's benchmark runs it."""
+    engine = "eager-autocast" if gpu == "3090" else "compiled-autocast"
+    found = _network(f"deit-{size}")
+    machine = _gpu(f"rtx-{gpu}")
+    return 1e3 * _seconds(found, machine, 1024, format="fp16", engine=engine, model=model)
+
+
+@cache
+def _vit(gpu: str, batch: str, how: str, model: str) -> float:
+    """Milliseconds of ViT-B/16, which is DeiT-B, with attention written out."""
+    machine = _gpu({"a100": "a100-40gb"}.get(gpu, gpu), fused_attention=False)
+    engine = {"eager": "eager", "compiled": "compiled-no-graphs"}[how]
+    found = _network("deit-base")
+    return 1e3 * _seconds(found, machine, int(batch), format="fp32", engine=engine, model=model)
+
+
+def _network(name: str) -> Pipeline:
+    return Pipeline(name=name, description="", calls=(Call(label=name, workload=name),))
 
 
 _RUNS: Runs = {}
