@@ -134,6 +134,7 @@ class KnownGemm(NamedTuple):
         gpu: Of which GPU.
         format: Of which format.
         own: Whether it was measured on this very GPU and format.
+        beyond: The GPU on the other side, if constants lie between two.
     """
 
     constants: GemmConstants
@@ -141,6 +142,12 @@ class KnownGemm(NamedTuple):
     gpu: str
     format: str
     own: bool
+    beyond: str | None = None
+
+    @property
+    def told_by(self) -> str:
+        """The GPUs whose measurements tell of this one, for people."""
+        return f"`{self.gpu}`" if self.beyond is None else f"`{self.gpu}` and `{self.beyond}`"
 
 
 @functools.cache
@@ -208,15 +215,15 @@ def known_without(gpu: Gpu, format: str, without: tuple[str, ...]) -> KnownGemm:
     if name == gpu.name:
         return KnownGemm(constants, formats[chosen], name, chosen, own)
     theirs = _gpu(name)
-    if beyond := _beyond(gpu, theirs, tuple(everything)):
-        other = everything[beyond].get(chosen)
+    beyond = _beyond(gpu, theirs, tuple(n for n in everything if chosen in everything[n]))
+    if beyond is not None:
         share = math.log(_rate(gpu) / _rate(theirs)) / math.log(_rate(_gpu(beyond)) / _rate(theirs))
-        constants = _between(constants, other.constants, share) if other else constants
+        constants = _between(constants, everything[beyond][chosen].constants, share)
     constants = constants.replace(
         launch_s=formats[chosen].constants.launch_s * (gpu.launch_s / theirs.launch_s),
         sustained_fraction=_sustained(constants.sustained_fraction, gpu, theirs, format),
     )
-    return KnownGemm(constants, formats[chosen], name, chosen, own=False)
+    return KnownGemm(constants, formats[chosen], name, chosen, own=False, beyond=beyond)
 
 
 def _nearest(gpu: Gpu, names: tuple[str, ...]) -> str:

@@ -12,7 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilewise.arch import FormatError, Gpu, MachineError, load_machine
-from tilewise.arch.gpu_gemm import GemmConstants, gemm_calibrations, known_gemm
+from tilewise.arch.gpu_gemm import (
+    GemmConstants,
+    gemm_calibrations,
+    known_gemm,
+    known_without,
+)
 from tilewise.sim.gpu.fit import held_out
 from tilewise.sim.gpu.gemm import gemm_seconds, gemm_time, hardware, plan
 
@@ -173,6 +178,31 @@ def test_an_unmeasured_gpu_takes_its_familys_constants(name: str) -> None:
     assert known.constants == gemm_calibrations()[name]["bf16"].constants
     slower = known_gemm(machine.replace(name="another", launch_s=2 * machine.launch_s), "bf16")
     assert slower.constants.launch_s == pytest.approx(2 * known.constants.launch_s)
+
+
+def test_between_two_families_constants_are_between_theirs() -> None:
+    """An A100's tensor cores do half as much as an H200's and twice as much as an L40S's."""
+    known = known_without(gpu("a100-80gb"), "bf16", ("a100-80gb",))
+    assert (known.gpu, known.beyond, known.own) == ("h200", "l40s", False)
+    hopper, ada = (gemm_calibrations()[name]["bf16"].constants for name in ("h200", "l40s"))
+    for name in ("step_cycles", "l2_bytes_per_cycle", "dram_fraction", "fill_cycles"):
+        middle = (getattr(hopper, name) * getattr(ada, name)) ** 0.5
+        assert getattr(known.constants, name) == pytest.approx(middle, rel=0.02)
+    assert known_without(gpu("l40s"), "bf16", ("l40s",)).beyond is None
+
+
+def test_what_a_power_limit_leaves_follows_watts_and_joules() -> None:
+    machine = gpu("l40s")
+    kept = gemm_calibrations()["l40s"]["bf16"].constants.sustained_fraction
+    for watts, left in ((machine.tdp_w / 2, kept / 2), (machine.tdp_w * 4, 1.0)):
+        other = machine.replace(name="another", tdp_w=watts, running_w=10.0)
+        known = known_gemm(other, "bf16")
+        assert known.constants.sustained_fraction == pytest.approx(left)
+
+
+def test_a_geforce_of_half_the_rate_is_not_slowed_by_the_limit_of_a_card_of_all_of_it() -> None:
+    assert known_gemm(gpu("rtx-4090"), "fp16").constants.sustained_fraction == 1
+    assert known_gemm(gpu("l4"), "fp16").constants.sustained_fraction < 0.6
 
 
 def test_wrong_sizes_and_formats_are_refused() -> None:

@@ -15,9 +15,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
-from ...arch import Gpu, bits
+from ...arch import Gpu, bits, load_machine, machine_names
 from ...workloads.graph import Workload
 from ...workloads.operator import Attention, Convolution, MatMul, Operator
 from ..losses import Losses
@@ -33,6 +34,8 @@ from .parts import Parts
 from .quantizing import LEAST_BITS, quantizing
 
 __all__ = ["launches_of", "run_launches"]
+
+_MEASURED_ON = ("sms", "clock_hz", "peak_flops", "vector_flops", "dram", "l2_bytes", "tdp_w")
 
 _HOST, _ARRAY, _VECTOR = (UNITS.index(name) for name in ("host", "array", "vector"))
 
@@ -127,6 +130,8 @@ def _timed(one: Launch, gpu: Gpu, passing: int, engine: Engine) -> _Timed:
         parts = parts._replace(edge_s=parts.edge_s + more_s, confidence="uncalibrated")
     if parts.confidence == "uncalibrated":
         parts = _within_power(one, parts, gpu, format)
+    elif parts.confidence == "interpolated" and _is_changed(gpu):
+        parts = parts._replace(confidence="extrapolated")
     clock_hz = gpu.clock_hz
     working = [math.ceil(seconds * clock_hz) for seconds in parts[:5]]
     if not any(working):
@@ -138,6 +143,15 @@ def _timed(one: Launch, gpu: Gpu, passing: int, engine: Engine) -> _Timed:
         parts=parts,
         format=format,
     )
+
+
+@lru_cache(maxsize=64)
+def _is_changed(gpu: Gpu) -> bool:
+    """Whether a GPU is no longer the one of its name, which was measured."""
+    if gpu.name not in machine_names():
+        return False
+    shipped = load_machine(gpu.name)
+    return any(getattr(gpu, what) != getattr(shipped, what) for what in _MEASURED_ON)
 
 
 def _within_power(one: Launch, parts: Parts, gpu: Gpu, format: str) -> Parts:
