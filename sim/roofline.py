@@ -1,4 +1,4 @@
-"""The GPU model: each fused kernel takes the longer of its math and its traffic, and a launch.
+"""The plain model of GPUs: a kernel takes the longer of its math and its traffic, and a launch.
 
 The roofline of Williams, Waterman and Patterson (Communications of the ACM 52(4), 2009), one kernel
 at a time.  Elementwise work rides behind the kernel that makes its operand, as a compiler fuses

@@ -179,7 +179,7 @@ def test_eager_convolutions_are_converted_and_concatenations_copied() -> None:
     assert not any("nhwc" in one.name or "concat" in one.name for one in compiled)
     assert copies.count("weights_to_nhwc") == convolutions
     assert [one.issued for one in eager].count(False) == 3 * convolutions
-    biases = [one for one in eager if one.name.endswith("/bias")]
+    biases = [one for one in eager if one.name.endswith(".bias")]
     assert len(biases) == convolutions
 
 
@@ -216,10 +216,10 @@ def test_an_unknown_engine_is_named_with_those_there_are() -> None:
 def test_autocast_casts_weights_and_what_is_in_another_format() -> None:
     operators = chain("norm", "matmul", "elementwise")
     found = {o.name: o for o in autocast(operators, "fp16")}
-    assert list(found) == ["o0", "o1/cast.0", "o1/cast.weights", "o1", "o2"]
+    assert list(found) == ["o0", "o1.cast_0", "o1.cast_weights", "o1", "o2"]
     assert (found["o0"].format, found["o1"].format, found["o2"].format) == ("fp32", "fp16", "fp16")
-    assert found["o1"].operands[0].sources == ("o1/cast.0",)
-    weights = found["o1/cast.weights"]
+    assert found["o1"].operands[0].sources == ("o1.cast_0",)
+    weights = found["o1.cast_weights"]
     assert (weights.parameters, weights.elements) == (COLUMNS * COLUMNS, COLUMNS * COLUMNS)
     assert weights.weight_formats == (("fp32", 1),)
 

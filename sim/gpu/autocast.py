@@ -60,7 +60,7 @@ def _cast(operator: Operator, format: str, formats: dict[str, str]) -> Iterator[
         if wanted is None or own == wanted or (isinstance(operator, Softmax) and own == "fp16"):
             operands.append(replace(operand, format=own))
             continue
-        name = f"{operator.name}/cast.{number}"
+        name = f"{operator.name}.cast_{number}"
         yield Elementwise(
             name=name, function="cast", operands=(replace(operand, format=own),),
             shape=(operand.elements,), selector=operator.selector, format=wanted,
@@ -69,7 +69,7 @@ def _cast(operator: Operator, format: str, formats: dict[str, str]) -> Iterator[
     weights = tuple((wanted or _WIDE, rows) for _, rows in operator.weight_formats)
     if wanted == format and operator.parameters:
         yield Elementwise(
-            name=f"{operator.name}/cast.weights", function="cast", operands=(),
+            name=f"{operator.name}.cast_weights", function="cast", operands=(),
             shape=(operator.parameters,), affine=operator.parameters, selector=operator.selector,
             format=format, weight_formats=((_WIDE, 1),),
         )  # fmt: skip

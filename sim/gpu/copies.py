@@ -75,7 +75,7 @@ def _convolution(one: Launch, lead: Convolution) -> Iterator[Launch]:
         yield _copy(one, "nhwc_to_nchw", result, issued=False)
     if lead.bias:
         add = Elementwise(
-            name=f"{one.name}/bias", function="add", operands=(result,), shape=(result.elements,),
+            name=f"{one.name}.bias", function="add", operands=(result,), shape=(result.elements,),
             selector=lead.selector, format=lead.format,
         )  # fmt: skip
         yield Launch.of(add, [add], [result], [add])
@@ -144,7 +144,7 @@ def _result(lead: Operator) -> Operand:
 
 def _copy(one: Launch, function: str, operand: Operand, *, issued: bool = True) -> Launch:
     copied = Movement(
-        name=f"{one.name}/{function}", operands=(operand,), shape=(operand.elements,),
+        name=f"{one.name}.{function}", operands=(operand,), shape=(operand.elements,),
         function=function, selector=one.lead.selector, format=operand.format,
     )  # fmt: skip
     return Launch.of(copied, [copied], [operand], [copied], issued=issued)

@@ -50,7 +50,7 @@ def _quantized(
             operands.append(whole)
             continue
         by = operand.sources[0] if shared and len(operand.sources) == 1 else operator.name
-        name = f"{by}/quantize.{number}"
+        name = f"{by}.quantized_{number}"
         if name not in before:
             rows = _rows(operator, operand)
             yield Normalization(
