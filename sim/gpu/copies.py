@@ -115,7 +115,7 @@ def _wanted(operator: Operator) -> _Layout | None:
 
 
 def _inherited(operator: Operator, layouts: Mapping[str, _Layout]) -> _Layout | None:
-    of = {
+    of: set[_Layout] = {
         layouts[operand.sources[0]]
         for operand in operator.operands
         if len(operand.sources) == 1
