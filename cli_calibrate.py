@@ -12,21 +12,28 @@ from .cli_inputs import UserError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .arch import Gpu
-    from .sim.gpu.calibrate import GemmReport
+    from .sim.gpu.fit_report import Report
 
 __all__ = ["calibrate"]
 
-_KINDS = ("gemm",)
-
 
 def calibrate(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Of the kernels: gemm.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="gemm|attention|streams|convolution",
+            help="Of the kernels. streams: elementwise, norm, softmax; convolution: fp32, 3 x 3.",
+        ),
+    ],
     csv: Annotated[
         Path,
         typer.Argument(
             metavar="CSV",
-            help="Measurements: m, n, k, latency_ms_median; dtype and gpu if several.",
+            help="Measurements, and a column gpu if of several. "
+            "gemm: m, n, k, latency_ms_median, and dtype; "
+            "attention: batch, sequence, heads, head_dim, latency_ms; "
+            "streams: op, rows, columns, latency_ms; convolution: batch, in_channels, "
+            "out_channels, kernel, input_size, stride, padding, latency_ms.",
         ),
     ],
     gpu: Annotated[
@@ -42,46 +49,66 @@ def calibrate(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option("--format", metavar="FORMAT", help="One number format; without it, all."),
+        typer.Option(
+            "--format", metavar="FORMAT", help="gemm: one number format; without it, all."
+        ),
+    ] = None,
+    kernel: Annotated[
+        str | None,
+        typer.Option(
+            "--kernel",
+            metavar="NAME",
+            help="attention: fa2, fa3 or fa4; without it, what the GPU is known to run.",
+        ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option("--data", metavar="TEXT", help="Where the measurements come from."),
     ] = None,
 ) -> None:
-    """Fit a GPU's constants to the kernels of CSV, and report shapes that were held out."""
+    """Fit a GPU's constants to the kernels of CSV, and report rows that were held out."""
     from .arch import Gpu, load_machine
-    from .sim.gpu.calibrate import CalibrationError, calibrate_formats
-    from .sim.gpu.calibration_file import write_gemm
+    from .reports.files import check_writable, write_text
+    from .sim.gpu.calibration_file import check_kind, text_with
+    from .sim.gpu.calibration_kinds import FITS
+    from .sim.gpu.fitting import CalibrationError
 
-    if kind not in _KINDS:
-        raise UserError(f"calibrate {kind}: wanted {' or '.join(_KINDS)}{nearest(kind, _KINDS)}")
+    if kind not in FITS:
+        raise UserError(f"calibrate {kind}: wanted {' or '.join(FITS)}{nearest(kind, FITS)}")
+    given = {
+        name: value for name, value in (("format", format), ("kernel", kernel)) if value is not None
+    }
+    for name, value in given.items():
+        if name != FITS[kind].option:
+            raise UserError(f"--{name} {value}: calibrate {kind} knows no {name}s; leave it out")
     machine = load_machine(gpu)
     if not isinstance(machine, Gpu):
         raise UserError(f"--gpu {gpu}: wanted a GPU, got an accelerator")
     frame = _rows(_table(csv), csv, rows)
+    check_writable([out], inputs=[csv])
+    check_kind(out, kind)
     try:
-        reports = calibrate_formats(frame, machine, format, data=data or csv.name)
+        found = FITS[kind].fit(frame, machine, data=data or csv.name, **given)
     except CalibrationError as error:
         raise UserError(f"{csv}: {error}") from None
-    for name, report in reports.items():
-        typer.echo(_line(machine, name, report))
-    try:
-        write_gemm(out, machine.name, {name: r.calibration for name, r in reports.items()})
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
+    for name, one in found.items():
+        typer.echo(_line(" ".join((machine.name, kind, name)).strip(), one.report))
+    calibrations = {name: one.calibration for name, one in found.items()}
+    write_text(out, text_with(out, kind, machine.name, calibrations))
 
 
 def _table(csv: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(csv)
+        frame = pd.read_csv(csv)
     except OSError as error:
         raise UserError(f"{csv}: cannot be read: {error.strerror}") from None
     except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors are ValueErrors
         text = str(error).splitlines()[0]
         raise UserError(f"{csv}: wanted a CSV file with a header, got: {text}") from None
+    frame.index += 2  # as a spreadsheet counts rows; the header is the first
+    return frame
 
 
 def _rows(frame: pd.DataFrame, csv: Path, rows: str | None) -> pd.DataFrame:
@@ -90,22 +117,20 @@ def _rows(frame: pd.DataFrame, csv: Path, rows: str | None) -> pd.DataFrame:
         if rows is not None:
             raise UserError(f"--rows {rows}: {csv} has no column gpu")
         return frame
-    names = sorted(map(str, set(frame["gpu"])))
+    gpus = frame["gpu"].astype(str)
+    names = sorted(set(gpus))
     if rows is None and len(names) > 1:
         raise UserError(f"{csv}: wanted one GPU, got {', '.join(names)}; choose with --rows")
     if rows is not None and rows not in names:
         raise UserError(f"--rows {rows}: wanted one of {', '.join(names)}{nearest(rows, names)}")
-    return frame if rows is None else frame[frame["gpu"] == rows]
+    return frame if rows is None else frame[gpus == rows]
 
 
-def _line(machine: Gpu, format: str, report: GemmReport) -> str:
-    known = report.calibration.evidence
+def _line(what: str, report: Report) -> str:
     told = (
-        f"{machine.name} {format}: {known.fitted} of {known.rows} shapes fitted, "
-        f"{known.held_out} held out: MAPE {known.mape:.1f} % (new n and k "
-        f"{known.new_weights_mape:.1f}, new m {known.new_rows_mape:.1f}), p95 {known.p95:.0f} %, "
-        f"bias {known.bias:+.1f} %; roofline {known.roofline_mape:.0f} %"
+        f"{what}: {report.fitted_shapes} rows fitted, {report.held_out_shapes} held out: "
+        f"MAPE {report.held_out_mape:.1%}, a roofline's {report.roofline_mape:.0%}"
     )
     if report.at_bound:
         told += f"; the data do not tell {', '.join(report.at_bound)}"
-    return told if known.converged else f"{told}; not converged"
+    return told if report.converged else f"{told}; not converged"

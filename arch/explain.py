@@ -19,6 +19,7 @@ _WANTED: Final[dict[str, str]] = {
     "finite_number": "wanted a finite number",
     "greater_than": "wanted more than {gt:g}",
     "greater_than_equal": "wanted at least {ge:g}",
+    "less_than_equal": "wanted at most {le:g}",
     "too_short": "wanted at least {min_length} entries",
 }
 

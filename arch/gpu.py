@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, Self
 from pydantic import model_validator
 
 from .formats import Format, PerFormat
+from .gpu_own import OwnCalibrations
 from .memory import DramKind
 from .value import Count, NotNegative, Positive, Rate, Value
 
@@ -54,7 +55,8 @@ class Gpu(Value, frozen=True):
     `dispatch_s` is what the host takes to issue one operator.
 
     `family` is its generation: a GPU that has one can be timed kernel by kernel, if not by what
-    was fitted to measurements of its own, then to those of one that is like it.
+    was fitted to measurements of its own, then to those of one that is like it. `calibrations` are
+    constants that its file names, in place of those that come with Tilewise.
 
     `fused_attention` says whether attention runs as one kernel whose scores stay on chip, or as
     three that pass them through memory.
@@ -82,6 +84,12 @@ class Gpu(Value, frozen=True):
     tdp_w: Positive
     pj_per_flop: PerFormat
     dram_pj_per_bit: Rate
+    calibrations: OwnCalibrations = OwnCalibrations()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its kernels can be timed: by constants of its own, or of its family."""
+        return self.family is not None or bool(self.calibrations.kinds)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

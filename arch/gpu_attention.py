@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .gpu_calibration import Calibration, Calibrations, Measured, read
+from .gpu_calibration import CALIBRATIONS, Calibration, Calibrations, Measured, read
 from .value import Count, NotNegative, Positive, Value
 
 __all__ = [
@@ -104,7 +104,7 @@ class AttentionCalibration(Calibration, frozen=True):
 @functools.cache
 def attention_calibrations() -> Calibrations[AttentionCalibration]:
     """All that come with Tilewise."""
-    return read("attention", AttentionCalibration)
+    return read(CALIBRATIONS / "attention.yaml", AttentionCalibration)
 
 
 def attention_calibration(gpu: str) -> AttentionCalibration:

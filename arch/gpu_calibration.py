@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar, cast
 
-from pydantic import ValidationError
-
+from .build import build
 from .document import Document, read_document
-from .explain import explain, got
+from .explain import got, nearest
 from .value import Count, NotNegative, Value
 
 __all__ = ["CALIBRATIONS", "Calibration", "Calibrations", "Evidence", "Measured", "read"]
@@ -62,7 +61,7 @@ _C = TypeVar("_C", bound=Calibration)
 
 @dataclass(frozen=True, slots=True)
 class Calibrations(Generic[_C]):
-    """All of a kernel class: by GPU, and whose stand in for the GPUs that have none."""
+    """All of a kernel class: by GPU, and whose stand in for the GPUs that have none, if any do."""
 
     by_gpu: Mapping[str, _C]
     uses: Mapping[str, str]
@@ -72,15 +71,19 @@ class Calibrations(Generic[_C]):
         return self.by_gpu[gpu if gpu in self.by_gpu else self.uses.get(gpu, self.uses["other"])]
 
 
-def read(file: str, cls: type[_C]) -> Calibrations[_C]:
-    """Read `calibrations/<file>.yaml`.
+def read(file: Path, cls: type[_C]) -> Calibrations[_C]:
+    """Read a file of one kernel class: `gpus`, and `uses` if it speaks for others, too.
 
     Raises:
         MachineError: if it is wrong; one line that names file, line, key, wanted and got.
     """
-    document = read_document(CALIBRATIONS / f"{file}.yaml")
-    gpus = _mapping(document, "gpus")
-    found = {name: _build(cls, name, document) for name in gpus}
+    document = read_document(file)
+    for key in document.values:
+        if key not in (keys := ("gpus", "uses")):
+            document.fail((key,), "unknown key" + (nearest(key, keys) or "; wanted gpus or uses"))
+    found = {name: _one(cls, name, document) for name in _mapping(document, "gpus")}
+    if "uses" not in document.values:
+        return Calibrations(found, {})
     uses = cast("Mapping[str, str]", _mapping(document, "uses"))
     for name, other in {"other": uses.get("other"), **uses}.items():
         if other not in found:
@@ -95,11 +98,9 @@ def _mapping(document: Document, key: str) -> Mapping[str, object]:
     return cast("Mapping[str, object]", value)
 
 
-def _build(cls: type[_C], name: str, document: Document) -> _C:
-    fields = cast("dict[str, object]", _mapping(document, "gpus")[name])
-    try:
-        return cls.model_validate({"gpu": name, **fields})
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-    key, text = explain(cls, problem)
-    document.fail(("gpus", name, *key), text)
+def _one(cls: type[_C], name: str, document: Document) -> _C:
+    fields = _mapping(document, "gpus")[name]
+    if not isinstance(fields, dict):
+        document.fail(("gpus", name), f"wanted a mapping, got {got(fields)}")
+    values = {"gpu": name, **cast("dict[str, object]", fields)}
+    return build(cls, values, document, ("gpus", name))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .gpu_calibration import Calibration, Calibrations, Measured, read
+from .gpu_calibration import CALIBRATIONS, Calibration, Calibrations, Measured, read
 from .value import NotNegative, Positive, Value
 
 __all__ = [
@@ -59,7 +59,7 @@ class ConvolutionCalibration(Calibration, frozen=True):
 @functools.cache
 def convolution_calibrations() -> Calibrations[ConvolutionCalibration]:
     """All that come with Tilewise."""
-    return read("convolution", ConvolutionCalibration)
+    return read(CALIBRATIONS / "convolution.yaml", ConvolutionCalibration)
 
 
 def convolution_calibration(gpu: str) -> ConvolutionCalibration:

@@ -1,21 +1,22 @@
-"""What a GPU was measured to do in a GEMM: a few physical constants for each number format."""
+"""Which measured constants of a GEMM a GPU takes: its own, or those of its like."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
-from pydantic import Field, ValidationError
-
-from .document import Document, MachineError, read_document
-from .explain import explain, got
+from .document import MachineError
 from .gpu import Gpu
+from .gpu_gemm_constants import (
+    GemmCalibration,
+    GemmConstants,
+    GemmEvidence,
+    GemmHull,
+    gemm_calibrations,
+)
 from .load import load_machine
-from .value import Count, NotNegative, Positive, Value, Whole
 
 __all__ = [
     "GemmCalibration",
@@ -28,101 +29,9 @@ __all__ = [
     "known_without",
 ]
 
-_FILE: Final = Path(__file__).resolve().parent / "calibrations" / "gemm.yaml"
-_Share = Annotated[float, Field(gt=0, le=1)]
-_Range = Annotated[tuple[Count, Count], Field(strict=False)]  # YAML's lists are no tuples
 # fp16 and bf16 run the same kernels on the same units at the same rate.
-_MEASURED_AS: Final = MappingProxyType({"fp16": "bf16"})
+_MEASURED_AS: Final = MappingProxyType({"fp16": "bf16", "bf16": "fp16"})
 _SAME_RATE: Final = 0.05  # of logarithms: rates of one family differ by rounding
-
-
-class GemmConstants(Value, frozen=True):
-    """The constants of a GEMM, as fractions of a GPU's own peaks or per clock of one SM.
-
-    Attributes:
-        launch_s: A GEMM with next to no work, from its predecessor's end to its own.
-        peak_fraction: Of the tensor cores' peak, in the main loop of a tile.
-        fill_cycles: From a tile's start to its first step: addresses, first loads.
-        step_cycles: The least time between two steps of 128 bytes of k: a load's latency over
-            the stages of the pipeline.
-        l2_bytes_per_cycle: One SM's share of what L2 gives all of them.
-        output_bytes_per_cycle: What one SM writes at the end of a tile.
-        reduction_s: The second kernel of split-K, beside its traffic.
-        reduction_bytes_per_cycle: At which one SM's share of the partial sums is written and read.
-        dram_fraction: Of the DRAM's bandwidth, in a long stream.
-        l2_read_share: Of L2's bytes that hold operands from one use to the next; half where the
-            L2 keeps a copy in each of two partitions.
-        l2_write_share: The same for results, which are written over again.
-        l2_sharpness: How suddenly data fall out of L2 as they outgrow it: the exponent of a
-            logistic curve over their logarithm.
-        overlap: The exponent of the norm that joins the SMs' time and the DRAM's: 1 is one after
-            the other, infinity is the longer of the two.
-        sustained_fraction: Of the speed at first, what a long kernel keeps when the board's power
-            limit lowers the clock.
-        burst_s: The kernel's time at the peak after which half of that loss has set in.
-    """
-
-    launch_s: NotNegative
-    peak_fraction: _Share
-    fill_cycles: NotNegative
-    step_cycles: NotNegative
-    l2_bytes_per_cycle: Positive
-    output_bytes_per_cycle: Positive
-    reduction_s: NotNegative
-    reduction_bytes_per_cycle: Positive
-    dram_fraction: _Share
-    l2_read_share: Positive
-    l2_write_share: Positive
-    l2_sharpness: Positive
-    overlap: Annotated[float, Field(ge=1)]
-    sustained_fraction: _Share
-    burst_s: Positive
-
-
-class GemmHull(Value, frozen=True):
-    """The sizes that were measured, from the least to the greatest."""
-
-    m: _Range
-    n: _Range
-    k: _Range
-
-    def holds(self, m: float, n: float, k: float) -> bool:
-        """Whether a shape lies between measured sizes."""
-        sizes = ((m, self.m), (n, self.n), (k, self.k))
-        return all(low <= size <= high for size, (low, high) in sizes)
-
-
-class GemmEvidence(Value, frozen=True):
-    """Where constants come from, and how well they predict shapes they were not fitted to.
-
-    Errors are of latency, in per cent: `mape` the mean of the absolute, `p95` its 95th percentile,
-    `bias` the mean of the signed; `new_weights_mape` over held-out pairs of n and k,
-    `new_rows_mape` over held-out shapes whose n and k were seen with other m; `roofline_mape` what
-    max(FLOP / peak, bytes / bandwidth) and a launch makes of the same shapes.
-    """
-
-    data: str
-    split: str
-    date: str
-    rows: Count
-    fitted: Count
-    held_out: Whole
-    mape: NotNegative
-    median: NotNegative
-    p95: NotNegative
-    bias: float
-    new_weights_mape: NotNegative
-    new_rows_mape: NotNegative
-    roofline_mape: NotNegative
-    converged: bool
-
-
-class GemmCalibration(Value, frozen=True):
-    """Constants, the sizes they were measured between, and their evidence."""
-
-    constants: GemmConstants
-    hull: GemmHull
-    evidence: GemmEvidence
 
 
 class KnownGemm(NamedTuple):
@@ -150,36 +59,6 @@ class KnownGemm(NamedTuple):
         return f"`{self.gpu}`" if self.beyond is None else f"`{self.gpu}` and `{self.beyond}`"
 
 
-@functools.cache
-def gemm_calibrations(
-    file: Path = _FILE,
-) -> Mapping[str, Mapping[str, GemmCalibration]]:
-    """Return every calibration, by the GPU's name and the number format.
-
-    >>> sorted(gemm_calibrations())
-    ['a100-80gb', 'b200', 'h100', 'h200', 'l40s']
-
-    Raises:
-        MachineError: if the file is wrong; one line names file, line, key, wanted and got.
-    """
-    document = read_document(file)
-    found: dict[str, dict[str, GemmCalibration]] = {}
-    for gpu, formats in document.values.items():
-        if not isinstance(formats, dict):
-            document.fail((gpu,), f"wanted calibrations by format, got {got(formats)}")
-        for format, fields in cast("dict[str, Any]", formats).items():
-            found.setdefault(gpu, {})[format] = _calibration(fields, document, (gpu, format))
-    return MappingProxyType({gpu: MappingProxyType(known) for gpu, known in found.items()})
-
-
-def _calibration(fields: Any, document: Document, at: tuple[str, str]) -> GemmCalibration:
-    try:
-        return GemmCalibration.model_validate(fields)
-    except ValidationError as error:
-        key, text = explain(GemmCalibration, error.errors(include_url=False)[0])
-        document.fail((*at, *key), text)
-
-
 @functools.lru_cache(maxsize=256)
 def known_gemm(gpu: Gpu, format: str) -> KnownGemm:
     """Return the calibration of a GPU and format, or what those of its like tell of it.
@@ -205,10 +84,14 @@ def known_gemm(gpu: Gpu, format: str) -> KnownGemm:
 
 def known_without(gpu: Gpu, format: str, without: tuple[str, ...]) -> KnownGemm:
     """As `known_gemm`, had some GPUs not been measured: what a GPU left out is judged by."""
-    everything = {name: known for name, known in gemm_calibrations().items() if name not in without}
-    measured = _MEASURED_AS.get(format, format)
+    everything = dict(gemm_calibrations())
+    if gpu.calibrations.gpu == gpu.name and gpu.calibrations.gemm:
+        everything[gpu.name] = dict(gpu.calibrations.gemm)
+    for left_out in without:
+        everything.pop(left_out, None)
     name = gpu.name if gpu.name in everything else _nearest(gpu, tuple(everything))
     formats = everything[name]
+    measured = format if format in formats else _MEASURED_AS.get(format, format)
     own = name == gpu.name and measured in formats
     chosen = next(f for f in (measured, "bf16", *formats) if f in formats)
     constants = formats[chosen].constants
@@ -272,7 +155,7 @@ def _sustained(theirs_keep: float, gpu: Gpu, theirs: Gpu, format: str) -> float:
 def _gpu(name: str) -> Gpu:
     machine = load_machine(name)
     if not isinstance(machine, Gpu):
-        raise MachineError(f"{_FILE}: {name}: wanted the name of a GPU")
+        raise MachineError(f"gemm.yaml: {name}: wanted the name of a GPU")
     return machine
 
 

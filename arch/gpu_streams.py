@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .gpu_calibration import Calibration, Calibrations, Measured, read
-from .value import NotNegative, Value, Whole
+from .gpu_calibration import CALIBRATIONS, Calibration, Calibrations, Measured, read
+from .value import NotNegative, Positive, Value, Whole
 
 __all__ = [
     "SHORT_SOFTMAX_COLUMNS",
@@ -47,8 +47,10 @@ class StreamCalibration(Calibration, frozen=True):
     """Constants by kind of kernel on one GPU, and the sizes that were measured there.
 
     `short_softmax` is for rows of at most `SHORT_SOFTMAX_COLUMNS`, `softmax` for longer ones.
+    `clock_hz` is what that GPU ran at: what a row takes is cycles.
     """
 
+    clock_hz: Positive
     elementwise: StreamConstants
     normalization: StreamConstants
     short_softmax: StreamConstants
@@ -60,7 +62,7 @@ class StreamCalibration(Calibration, frozen=True):
 @functools.cache
 def stream_calibrations() -> Calibrations[StreamCalibration]:
     """All that come with Tilewise."""
-    return read("streams", StreamCalibration)
+    return read(CALIBRATIONS / "streams.yaml", StreamCalibration)
 
 
 def stream_calibration(gpu: str) -> StreamCalibration:

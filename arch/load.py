@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
-
-from pydantic import ValidationError
+from typing import Any, Final, cast
 
 from . import packing
 from .accelerator import Accelerator
 from .array import ComputeArray, SystolicArray, UnrolledArray
+from .build import build
 from .device import Device
 from .document import Document, Key, MachineError, read_document
 from .energy import EnergyTable
-from .explain import explain, got
+from .explain import got
 from .gpu import Gpu
+from .gpu_own import own_calibrations
 from .packing import PACKINGS
 from .scaling import Derivation, Rule, derived
-from .value import Value
 
 _MACHINES: Final = Path(__file__).resolve().parent / "machines"
 _ENERGY_TABLES: Final = Path(__file__).resolve().parent / "energy_tables"
@@ -28,7 +27,6 @@ _ARRAYS: Final[dict[str, type[ComputeArray]]] = {
     "systolic": SystolicArray,
     "unrolled": UnrolledArray,
 }
-_V = TypeVar("_V", bound=Value)
 
 
 def machine_names() -> tuple[str, ...]:
@@ -61,7 +59,9 @@ def load_machine(name_or_path: str | Path) -> Accelerator | Gpu:
         fields["energy"] = _table(_energy(document))
     if kind == "accelerator" and "array" in fields:
         fields["array"] = _array(document)
-    return _build(_KINDS[kind], fields, document)
+    if kind == "gpu" and "calibrations" in fields:
+        fields["calibrations"] = own_calibrations(document)
+    return build(_KINDS[kind], fields, document)
 
 
 def energy_table(name_or_path: str | Path, node_nm: float | None = None) -> EnergyTable:
@@ -100,7 +100,7 @@ def load_device(name_or_path: str | Path) -> Device:
         MachineError: as `load_machine`.
     """
     document = read_document(_find(name_or_path, _DEVICES, "device"))
-    return _build(Device, document.values, document)
+    return build(Device, document.values, document)
 
 
 def sources(name_or_path: str | Path) -> dict[str, str]:
@@ -162,18 +162,18 @@ def _named_table(document: Document, named: object, key: Key) -> Document:
 def _table(document: Document) -> EnergyTable:
     """Build the energy table that a document holds, or derives from another's."""
     if "derived" not in document.values:
-        return _build(EnergyTable, document.values, document)
-    table = _build(EnergyTable, (base := _base(document)).values, base)
+        return build(EnergyTable, document.values, document)
+    table = build(EnergyTable, (base := _base(document)).values, base)
     for key in document.values.keys() - {"name", "description", "derived"}:
         document.fail((key,), f"wanted nothing beside derived, got {got(document.values[key])}")
     how = {key: value for key, value in document.values["derived"].items() if key != "from"}
-    change = _build(Derivation, how, document, at=("derived",))
+    change = build(Derivation, how, document, at=("derived",))
     try:
         table = derived(table, change, _rule())
     except ValueError as error:
         document.fail(("derived", "node_nm"), str(error).removeprefix("node_nm: "))
     names = {key: document.values.get(key, "") for key in ("name", "description")}
-    return _build(EnergyTable, {**dict(table), **names}, document)
+    return build(EnergyTable, {**dict(table), **names}, document)
 
 
 def _base(document: Document) -> Document:
@@ -227,16 +227,4 @@ def _array(document: Document) -> ComputeArray:
                 f"wanted MACs by format or {' or '.join(PACKINGS)}, got {got(rates, PACKINGS)}",
             )
         fields["macs_per_pe_cycle"] = packing.rates(rates)
-    return _build(_ARRAYS[kind], fields, document, at=("array",))
-
-
-def _build(cls: type[_V], fields: dict[str, Any], document: Document, at: Key = ()) -> _V:
-    """Make a value of what stands at a key of a document."""
-    try:
-        return cls.model_validate(fields)
-    except ValidationError as error:
-        problems = error.errors(include_url=False)
-    # An unknown key explains a missing one beside it, so it is told first; then by line.
-    problems.sort(key=lambda p: (p["type"] != "extra_forbidden", document.line((*at, *p["loc"]))))
-    key, text = explain(cls, problems[0])
-    document.fail((*at, *key), text)
+    return build(_ARRAYS[kind], fields, document, at=("array",))

@@ -1,10 +1,10 @@
 """Times of kernels and of whole models on a GPU, as CSV: `python bench/gpu_measure.py --out times`.
 
-It was not run on a GPU by us: only `--dry-run`, tiny sizes on a CPU, is tested.  What it writes are
-the shapes that the zoo's models have: products, convolutions, norms, softmax, gathered tokens,
-attention of varying lengths, a block of a ViT padded and packed with the token counts of a shipped
-trace, and whole models, eager and compiled.  Each kind of kernel has a file of its own, with the
-columns that `tilewise calibrate` reads where it reads that kind.
+It was not run on a GPU by us: only `--dry-run`, tiny sizes on a CPU, is tested.  Each kind has a
+file of its own.  `tilewise calibrate` reads four of them: gemm, attention, streams (fp32, more than
+an L2 holds) and convolution (fp32, 3 x 3).  The others are convolutions in half precision and both
+layouts, group norms and gathered tokens, a block of a ViT padded and packed with the token counts
+of a shipped trace, and whole models, eager and compiled.  Most shapes are the zoo's models'.
 
 Times are medians between CUDA events.  Kernels are recorded in a CUDA graph, several calls behind
 each other, so that the host does not count and operands may stay in L2; whole models are called as
@@ -34,8 +34,13 @@ from tilewise.workloads.zoo import torch_unet, torch_vit
 from tilewise.workloads.zoo.configs import arguments as config_of
 from tilewise.workloads.zoo.vits import DEIT_BASE, DEIT_SMALL, VitConfig
 
-KINDS = ("gemm", "convolution", "stream", "attention", "tokens", "model")
+KINDS = (
+    "gemm", "attention", "streams", "convolution", "half_convolution", "moves", "tokens", "model",
+)  # fmt: skip
 UNETS = ("sd15-unet", "sdxl-unet")
+CONVOLUTION = (
+    "batch", "in_channels", "out_channels", "kernel", "input_size", "stride", "padding",
+)  # fmt: skip
 CALLS_IN_A_GRAPH = 10
 WARM_UP = 3
 
@@ -125,24 +130,29 @@ class Bench:
             return ""
 
 
-def gemms(bench: Bench) -> Iterator[Row]:
-    """The products with trained weights of DeiT-S and DeiT-B, and of the UNets."""
+def gemm_sizes() -> list[tuple[int, int, int]]:
+    """m, n and k of the products with trained weights of DeiT-S and DeiT-B, and of the UNets."""
     shapes = {
         (known(o.m), known(o.n), known(o.k))
         for model in ("deit-small", "deit-base", *UNETS)
-        for batch in (1, 2, 8)
+        for batch in (1, 2, 4, 8, 16, 32)
         for o in tw.workload(model).bind({"batch": batch}).operators
         if isinstance(o, MatMul) and o.weights == 1 and o.copies == 1
     }
-    for m, n, k in [(8, 16, 8)] if bench.tiny else sorted(shapes):
+    return sorted(shapes)
+
+
+def gemms(bench: Bench) -> Iterator[Row]:
+    """Products in half precision."""
+    for m, n, k in [(8, 16, 8)] if bench.tiny else gemm_sizes():
         a, b = bench.tensor(m, k), bench.tensor(k, n)
         yield {"dtype": "float16", "m": m, "n": n, "k": k} | bench.kernel(
             partial(bench.torch.mm, a, b)
         )
 
 
-def convolutions(bench: Bench) -> Iterator[Row]:
-    """Those of the UNets, in both layouts."""
+def convolution_sizes() -> list[tuple[int, ...]]:
+    """Those of the UNets, in the order of `CONVOLUTION`."""
     shapes = {
         (known(o.batch), o.in_channels, o.out_channels, o.kernel[0], known(o.in_size[0]),
          o.stride[0], o.padding[0] // 2)
@@ -151,38 +161,79 @@ def convolutions(bench: Bench) -> Iterator[Row]:
         for o in tw.workload(model).bind({"batch": batch}).operators
         if isinstance(o, Convolution)
     }  # fmt: skip
-    names = ("batch", "in_channels", "out_channels", "kernel", "input_size", "stride", "padding")
-    for shape in [(1, 4, 8, 3, 8, 1, 1)] if bench.tiny else sorted(shapes):
-        batch, wide, out, kernel, size, stride, padding = shape
+    return sorted(shapes)
+
+
+def convolutions(bench: Bench) -> Iterator[Row]:
+    """Those of 3 x 3 at stride 1, in fp32 on the general cores."""
+    bench.torch.backends.cudnn.allow_tf32 = False
+    same = [shape for shape in ([] if bench.tiny else convolution_sizes()) if is_plain(shape)]
+    for shape in same or [(1, 4, 8, 3, 8, 1, 1)]:
+        yield _convolution(bench, shape, "contiguous_format", "float32")
+
+
+def is_plain(shape: tuple[int, ...]) -> bool:
+    """Whether it is one that `tilewise calibrate convolution` reads."""
+    return (shape[3], *shape[5:]) == (3, 1, 1)
+
+
+def half_convolutions(bench: Bench) -> Iterator[Row]:
+    """All, on tensor cores, in both layouts."""
+    for shape in [(1, 4, 8, 3, 8, 1, 1)] if bench.tiny else convolution_sizes():
         for layout in ("contiguous_format", "channels_last"):
-            place = {"memory_format": getattr(bench.torch, layout)}
-            image = bench.tensor(batch, wide, size, size).to(**place)
-            weights = bench.tensor(out, wide, kernel, kernel).to(**place)
-            action = partial(
-                bench.torch.nn.functional.conv2d, image, weights, stride=stride, padding=padding
-            )
-            said = {"dtype": "float16", "layout": layout}
-            yield dict(zip(names, shape, strict=True)) | said | bench.kernel(action)
+            yield _convolution(bench, shape, layout, "float16")
+
+
+def _convolution(bench: Bench, shape: tuple[int, ...], layout: str, dtype: str) -> Row:
+    batch, wide, out, kernel, size, stride, padding = shape
+    place = {"memory_format": getattr(bench.torch, layout)}
+    image = bench.tensor(batch, wide, size, size, dtype=dtype).to(**place)
+    weights = bench.tensor(out, wide, kernel, kernel, dtype=dtype).to(**place)
+    action = partial(
+        bench.torch.nn.functional.conv2d, image, weights, stride=stride, padding=padding
+    )
+    said = {"dtype": dtype, "layout": layout}
+    return dict(zip(CONVOLUTION, shape, strict=True)) | said | bench.kernel(action)
+
+
+def stream_sizes() -> list[tuple[int, int]]:
+    """Rows and columns: 128 MB to 1 GB in fp32, as calls in turn find what is smaller in L2."""
+    widths = (128, 192, 384, 768, 1024, 1280, 1536, 2048, 3072, 4096, 8192, 16384)
+    return [(2**power // width, width) for width in widths for power in (25, 26, 27, 28)]
 
 
 def streams(bench: Bench) -> Iterator[Row]:
-    """Group norms of the UNets, softmax of attention's scores, and gathered tokens."""
+    """Kernels that only move bytes, in fp32."""
     functional = bench.torch.nn.functional
-    norms = {
+    for rows, columns in [(4, 16)] if bench.tiny else stream_sizes():
+        x, y = (bench.tensor(rows, columns, dtype="float32") for _ in range(2))
+        actions = {
+            "add": partial(bench.torch.add, x, y),
+            "mul": partial(bench.torch.mul, x, y),
+            "relu": partial(functional.relu, x),
+            "gelu": partial(functional.gelu, x),
+            "ln": partial(functional.layer_norm, x, (columns,)),
+            "softmax": partial(functional.softmax, x, dim=-1),
+        }
+        for op, action in actions.items():
+            said = {"op": op, "dtype": "float32", "rows": rows, "columns": columns}
+            yield said | bench.kernel(action)
+
+
+def moves(bench: Bench) -> Iterator[Row]:
+    """Group norms of the UNets, and gathered tokens, in half precision."""
+    functional = bench.torch.nn.functional
+    norms = set() if bench.tiny else {
         (known(o.rows), known(o.row_length))
         for model in UNETS
         for batch in (1, 2, 8)
         for o in tw.workload(model).bind({"batch": batch}).operators
         if isinstance(o, Normalization) and o.form == "group"
-    }
-    for rows, columns in [(4, 16)] if bench.tiny else sorted(norms):
+    }  # fmt: skip
+    for rows, columns in sorted(norms) or [(4, 16)]:
         x = bench.tensor(1, rows, columns)
         action = partial(functional.group_norm, x, rows)
         yield {"op": "group_norm", "rows": rows, "columns": columns} | bench.kernel(action)
-    scores = [(rows, length) for rows in (1024, 8192, 65536) for length in (77, 197, 1024, 4096)]
-    for rows, columns in [(4, 16)] if bench.tiny else scores:
-        action = partial(functional.softmax, bench.tensor(rows, columns), dim=-1)
-        yield {"op": "softmax", "rows": rows, "columns": columns} | bench.kernel(action)
     tokens = [(rows, width) for rows in (197, 1576, 12608) for width in (192, 384, 768)]
     for rows, columns in [(8, 16)] if bench.tiny else tokens:
         x, kept = bench.tensor(rows, columns), bench.torch.randperm(rows)[: -(-rows // 2)]
@@ -190,16 +241,21 @@ def streams(bench: Bench) -> Iterator[Row]:
         yield {"op": "gather", "rows": len(kept), "columns": columns} | bench.kernel(action)
 
 
+def attention_sizes() -> list[tuple[int, int, int, int]]:
+    """Batch, length, heads and columns of a head."""
+    return [
+        (batch, length, heads, width)
+        for batch in (1, 2, 8, 32)
+        for length in (77, 197, 256, 577, 1024, 4096)
+        for heads in (6, 12)
+        for width in (64, 80, 128)
+    ]
+
+
 def attentions(bench: Bench) -> Iterator[Row]:
     """Scaled dot-product attention of equal lengths."""
-    shapes = [
-        (batch, length, heads, 64)
-        for batch in (1, 2, 8, 32)
-        for length in (77, 197, 256, 1024, 4096)
-        for heads in (6, 12)
-    ]
     attend = bench.torch.nn.functional.scaled_dot_product_attention
-    for batch, length, heads, width in [(2, 8, 2, 16)] if bench.tiny else shapes:
+    for batch, length, heads, width in [(2, 8, 2, 16)] if bench.tiny else attention_sizes():
         qkv = [bench.tensor(batch, heads, length, width) for _ in range(3)]
         said = {"kernel": "sdpa", "dtype": "float16", "batch": batch, "sequence": length}
         yield said | {"heads": heads, "head_dim": width} | bench.kernel(partial(attend, *qkv))
@@ -298,7 +354,13 @@ def _latents(bench: Bench, arguments: dict[str, Any], side: int, batch: int) -> 
     return found
 
 
-OF = dict(zip(KINDS, (gemms, convolutions, streams, attentions, tokens, models), strict=True))
+OF = dict(
+    zip(
+        KINDS,
+        (gemms, attentions, streams, convolutions, half_convolutions, moves, tokens, models),
+        strict=True,
+    )
+)
 
 
 def main(given: Sequence[str] | None = None) -> None:

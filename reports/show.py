@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ..arch import Accelerator, Gpu
+from ..arch.gpu_own import OwnCalibrations
 from ..arch.value import Value
 from ..workloads import BindingError, Operator, Size, Workload
 from .table import add_row, aligned, facts
@@ -50,7 +51,10 @@ def machine_view(machine: Accelerator | Gpu, sources: Mapping[str, str]) -> Rend
 
 def _leaves(value: object, key: str = "") -> Iterator[tuple[str, Number | str]]:
     """Dotted keys and what stands there; names and descriptions are told elsewhere."""
-    if isinstance(value, Value):
+    if isinstance(value, OwnCalibrations):
+        if value.kinds:
+            yield key, ", ".join(value.kinds)
+    elif isinstance(value, Value):
         for name in type(value).model_fields:
             if name not in ("name", "description"):
                 yield from _leaves(getattr(value, name), f"{key}.{name}".lstrip("."))

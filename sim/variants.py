@@ -19,7 +19,8 @@ Kind: TypeAlias = Literal["int", "float", "bool", "text"]
 """What a field holds."""
 
 _V = TypeVar("_V", bound=Value)
-_NAMES = ("name", "description")  # for people: they change nothing
+# Names are for people: they change nothing.  What was measured of a GPU is not to be chosen.
+_LEFT = ("name", "description", "calibrations")
 
 
 class FieldError(ValueError):
@@ -37,9 +38,11 @@ def fields_of(machine: Value) -> dict[str, Kind]:
     found: dict[str, Kind] = {}
     for name, info in type(machine).model_fields.items():
         inside = getattr(machine, name)
+        if name in _LEFT:
+            continue
         if isinstance(inside, Value):
             found |= {f"{name}.{key}": kind for key, kind in fields_of(inside).items()}
-        elif name not in _NAMES and (kind := _kind(info.annotation)) is not None:
+        elif (kind := _kind(info.annotation)) is not None:
             found[name] = kind
     return found
 

@@ -2,11 +2,21 @@
 
 import csv
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import pytest
+from command_line import Run
+from gpu_cases import MEASURED
 from optional import needed
+
+from tilewise.arch.gpu_own import KINDS
+from tilewise.sim.gpu.calibrate import GEMM_BOUNDS
+from tilewise.sim.gpu.fit_attention import SIZES as ATTENTION_SIZES
+from tilewise.sim.gpu.fit_convolution import SIZES as CONVOLUTION_SIZES
+from tilewise.sim.gpu.fit_streams import OPERATORS, calibrate_streams
 
 SCRIPT = Path(__file__).parents[1] / "bench" / "gpu_measure.py"
 
@@ -23,9 +33,11 @@ def measure() -> ModuleType:
 
 COLUMNS = {
     "gemm": {"dtype", "m", "n", "k"},
-    "convolution": {"batch", "in_channels", "out_channels", "kernel", "input_size", "stride"},
-    "stream": {"op", "rows", "columns"},
     "attention": {"kernel", "batch", "sequence", "heads", "head_dim"},
+    "streams": {"op", "dtype", "rows", "columns"},
+    "convolution": {"batch", "in_channels", "out_channels", "kernel", "input_size", "stride"},
+    "half_convolution": {"dtype", "layout", "batch", "kernel", "stride", "padding"},
+    "moves": {"op", "rows", "columns"},
     "tokens": {"policy", "batch", "most_tokens", "total_tokens"},
     "model": {"model", "engine", "batch"},
 }
@@ -49,9 +61,39 @@ def test_the_dry_run_writes_every_kind(measure: ModuleType, kind: str, tmp_path:
     wanted = {
         "model": {"eager", "compiled"},
         "tokens": {"padded", "packed"},
-        "stream": {"group_norm", "softmax", "gather"},
+        "streams": {*OPERATORS},
+        "moves": {"group_norm", "gather"},
     }
     assert said == wanted.get(kind, {None})
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("kind", KINDS)
+def test_calibrate_reads_what_the_dry_run_writes_and_wants_only_more_of_it(
+    measure: ModuleType, tilewise: Run, kind: str, tmp_path: Path
+) -> None:
+    needed("torch")
+    measure.main(["--dry-run", "--kinds", kind, "--out", str(tmp_path)])
+    given = (str(tmp_path / f"{kind}.csv"), "--gpu", "h200", "--out", str(tmp_path / "out.yaml"))
+    ended = tilewise("calibrate", kind, *given)
+    assert ended.code == 2
+    assert re.search(r"wanted at least \d+ rows, got \d+; measure more\n$", ended.err)
+
+
+def test_a_whole_run_measures_enough_to_be_calibrated(measure: ModuleType) -> None:
+    gpu = MEASURED["h100"]
+    streams = pd.DataFrame(
+        [(op, *size) for op in OPERATORS for size in measure.stream_sizes()],
+        columns=["op", "rows", "columns"],
+    )
+    streams["latency_ms"] = 1e-3 + streams["rows"] * streams["columns"] * 8e3 / gpu.dram.bytes_per_s
+    _, report = calibrate_streams(streams, gpu, data="made up")
+    assert report.held_out_shapes > 0
+    assert len(measure.gemm_sizes()) >= 10 * len(GEMM_BOUNDS)
+    plain = [size for size in measure.convolution_sizes() if measure.is_plain(size)]
+    assert len(plain) >= 5 * len(CONVOLUTION_SIZES)
+    assert measure.CONVOLUTION == CONVOLUTION_SIZES
+    assert len(measure.attention_sizes()) >= 5 * len(ATTENTION_SIZES)
 
 
 @pytest.mark.export
@@ -83,4 +125,4 @@ def test_an_unknown_kind_is_refused(
 ) -> None:
     with pytest.raises(SystemExit):
         measure.main(["--kinds", "gem"])
-    assert "--kinds: wanted some of gemm, convolution" in capsys.readouterr().err
+    assert "--kinds: wanted some of gemm, attention" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -10,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch import Gpu, bits
-from ...arch.gpu_gemm import GemmCalibration, GemmConstants, GemmEvidence, GemmHull
+from ...arch.gpu_gemm_constants import GemmCalibration, GemmConstants, GemmEvidence, GemmHull
 from .fit import Bounds, Errors, Fitted, errors, fit, held_out
+from .fit_report import Report, today
+from .fitting import CalibrationError, check_split, columns
 from .gemm import GemmHardware, gemm_seconds, hardware, least_bytes, plan, price
 
 if TYPE_CHECKING:
@@ -56,12 +57,7 @@ _QUANTIZER: Final[Mapping[str, Bounds]] = {
 }
 _QUANTIZER_BYTES: Final = 3.0
 _SAMPLE: Final = 1500
-_COLUMNS: Final = ("m", "n", "k", "latency_ms_median")
 _NAMES: Final[Mapping[str, str]] = {"bfloat16": "bf16", "float16": "fp16"}
-
-
-class CalibrationError(ValueError):
-    """Measurements that nothing can be fitted to; one line: where, wanted, got."""
 
 
 class GemmReport(NamedTuple):
@@ -78,6 +74,21 @@ class GemmReport(NamedTuple):
     fitted_errors: Errors
     at_bound: tuple[str, ...]
     training: NDArray[np.bool_]
+
+    @property
+    def report(self) -> Report:
+        """The same as the other kinds of kernels report it."""
+        known = self.calibration.evidence
+        return Report(
+            fitted_shapes=known.fitted,
+            held_out_shapes=known.held_out,
+            fitted_mape=self.fitted_errors.mape / 100,
+            held_out_mape=known.mape / 100,
+            roofline_mape=known.roofline_mape / 100,
+            by={"new n, k": known.new_weights_mape / 100, "new m": known.new_rows_mape / 100},
+            at_bound=self.at_bound,
+            converged=known.converged,
+        )
 
 
 def calibrate_gemm(
@@ -108,10 +119,17 @@ def calibrate_gemm(
         FormatError: if the GPU does not compute in `format`.
     """
     machine = hardware(gpu, format)
-    table = _checked(frame, format)
-    shapes = table[["m", "n", "k"]].to_numpy(dtype=np.int64)
-    measured_s = table["latency_ms_median"].to_numpy(dtype=float) * 1e-3
+    what = f"{gpu.name} gemm {format}"
+    sizes, measured_s = columns(
+        _of_format(frame, format),
+        ("m", "n", "k"),
+        what,
+        time="latency_ms_median",
+        least=10 * len(GEMM_BOUNDS),  # ten for each constant
+    )
+    shapes = np.stack([*sizes.values()], axis=1)
     whole, single = held_out(shapes[:, 1:], shapes)
+    check_split(whole | single, what)
     training = ~(whole | single)
     if quantized is None:
         quantized = machine.operand_bytes <= 1
@@ -140,7 +158,7 @@ def calibrate_gemm(
     evidence = GemmEvidence(
         data=data,
         split="by a hash of the shape: a tenth of the (n, k) pairs, a ninth of the other shapes",
-        date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        date=today(),
         rows=len(shapes),
         fitted=len(sample),
         held_out=int(aside.sum()),
@@ -164,7 +182,7 @@ def calibrate_formats(
 ) -> dict[str, GemmReport]:
     """Calibrate each format of the measurements that the GPU computes in, or the one given.
 
-    An 8-bit GEMM is launched as a 16-bit one: what a launch takes is bf16's, where that is
+    An 8-bit GEMM is launched as a 16-bit one: what a launch takes is that one's, where it is
     measured too, as the kernel that quantizes the activations hides it.
 
     Raises:
@@ -183,7 +201,7 @@ def calibrate_formats(
     formats.sort(key=lambda name: -bits(name))
     reports: dict[str, GemmReport] = {}
     for name in formats:
-        wide = reports.get("bf16")
+        wide = reports.get("bf16") or reports.get("fp16")
         fixed = {"launch_s": wide.calibration.constants.launch_s} if wide else {}
         narrow = wide is not None and bits(name) <= 8
         reports[name] = calibrate_gemm(frame, gpu, name, data=data, fixed=fixed if narrow else None)
@@ -204,28 +222,13 @@ def _formats(frame: pd.DataFrame) -> list[str]:
     return [_NAMES.get(name, name) for name in map(str, frame["dtype"].tolist())]
 
 
-def _checked(frame: pd.DataFrame, format: str) -> pd.DataFrame:
-    for column in _COLUMNS:
-        if column not in frame.columns:
-            have = ", ".join(map(str, frame.columns))
-            raise CalibrationError(
-                f"columns: wanted {', '.join(_COLUMNS)}; got no {column} in {have}"
-            )
-    if "dtype" in frame.columns:
-        names = _formats(frame)
-        if format not in names:
-            raise CalibrationError(f"dtype: wanted {format}, got {', '.join(sorted(set(names)))}")
-        frame = frame[[name == format for name in names]]
-    for column in _COLUMNS:
-        values = np.asarray(frame[column])
-        if values.dtype.kind not in "iuf" or not (np.isfinite(values) & (values > 0)).all():
-            raise CalibrationError(f"{column}: wanted positive numbers in every row")
-    if len(frame) < 10 * len(GEMM_BOUNDS):
-        raise CalibrationError(
-            f"rows: wanted at least {10 * len(GEMM_BOUNDS)} of {format}, ten for each constant, "
-            f"got {len(frame)}"
-        )
-    return frame
+def _of_format(frame: pd.DataFrame, format: str) -> pd.DataFrame:
+    if "dtype" not in frame.columns:
+        return frame
+    names = _formats(frame)
+    if format not in names:
+        raise CalibrationError(f"dtype: wanted {format}, got {', '.join(sorted(set(names)))}")
+    return frame[[name == format for name in names]]
 
 
 def _fit(

@@ -1,44 +1,81 @@
-"""Write calibrations to a YAML file, beside those of other GPUs that it holds."""
+"""A file of calibrations with a GPU's put in; what it says of others stays as it was written."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from ...arch.document import read_document
-from ...arch.gpu_gemm import GemmCalibration, gemm_calibrations
+import yaml
+from yaml import MappingNode, Node, ScalarNode
 
-__all__ = ["write_gemm"]
+from ...arch.gpu_own import read_kind
+from ...arch.value import Value
 
-_HEAD = """\
-# Constants of GEMM kernels, fitted by `tilewise calibrate gemm`; docs/gpu.md says what they mean.
-# The GPU, then the number format; what each was fitted to and how far it is off stands in it.
-"""
+__all__ = ["check_kind", "text_with"]
+
+_HEAD = "# Constants of {kind} kernels, fitted by `tilewise calibrate {kind}`.\n"
 
 
-def write_gemm(file: Path, gpu: str, calibrations: Mapping[str, GemmCalibration]) -> None:
-    """Write a GPU's calibrations by format; what the file says of others stays as it is.
+def check_kind(file: Path, kind: str) -> None:
+    """Refuse to add to a file that holds something else.
 
     Raises:
-        MachineError: if the file is there and holds no calibrations.
-        OSError: if it cannot be written.
+        MachineError: if the file is there, is not empty, and holds no calibrations of this kind.
     """
-    import yaml
-
-    values: dict[str, Any] = {}
-    if file.exists() and file.stat().st_size:
-        gemm_calibrations.__wrapped__(file)  # refuses a file of another kind, before it is lost
-        values = {name: dict(formats) for name, formats in read_document(file).values.items()}
-    new = {format: _plain(calibration) for format, calibration in calibrations.items()}
-    values[gpu] = {**values.get(gpu, {}), **new}
-    ordered = {name: values[name] for name in sorted(values)}
-    text = yaml.safe_dump(ordered, sort_keys=False, width=100)
-    file.write_text(_HEAD + text, encoding="utf-8")
+    if file.is_file() and file.stat().st_size:
+        read_kind(kind, file)
 
 
-def _plain(calibration: GemmCalibration) -> dict[str, Any]:
-    """As YAML writes it: a range is a list."""
-    values = calibration.model_dump()
-    values["hull"] = {size: list(ends) for size, ends in values["hull"].items()}
-    return values
+def text_with(file: Path, kind: str, gpu: str, calibrations: Mapping[str, Value]) -> str:
+    """Return the text of a file, new or not, in which a GPU has these calibrations.
+
+    Comments are lost, but for those that the file begins with.
+
+    Args:
+        file: It is read if it is there, and not written.
+        kind: One of `arch.gpu_own.KINDS`.
+        gpu: The name of the GPU.
+        calibrations: By number format; by `""` where one serves all.
+
+    Raises:
+        MachineError: as `check_kind`.
+    """
+    check_kind(file, kind)
+    text = file.read_text(encoding="utf-8-sig") if file.is_file() else ""
+    lines = text.splitlines(keepends=True)
+    head = "".join(takewhile(lambda line: line.startswith("#"), lines))
+    # Nodes, not values: numbers and their sources stay as somebody wrote them.
+    root = yaml.compose(text, Loader=yaml.SafeLoader) or _node({})
+    for format, calibration in calibrations.items():
+        _put(root, (gpu, format) if kind == "gemm" else ("gpus", gpu), _node(_plain(calibration)))
+    said: str = yaml.serialize(root, Dumper=yaml.SafeDumper, width=100, allow_unicode=True)
+    return (head or _HEAD.format(kind=kind)) + said
+
+
+def _plain(calibration: Value) -> dict[str, Any]:
+    """As YAML writes it: lists for tuples, nothing for None; the GPU is what it stands under."""
+    return calibration.model_dump(mode="json", exclude={"gpu"}, exclude_none=True)
+
+
+def _node(values: dict[str, Any]) -> Node:
+    node = yaml.compose(yaml.safe_dump(values, sort_keys=False), Loader=yaml.SafeLoader)
+    assert isinstance(node, MappingNode)
+    node.flow_style = False
+    return node
+
+
+def _put(inside: Node, key: tuple[str, ...], value: Node) -> None:
+    """Put a value at a key of a mapping, in place of what was there."""
+    assert isinstance(inside, MappingNode)
+    name, *rest = key
+    names = [known.value for known, _ in inside.value]
+    if name not in names:
+        names.append(name)
+        inside.value.append((ScalarNode("tag:yaml.org,2002:str", name), _node({})))
+    place = names.index(name)
+    if rest:
+        _put(inside.value[place][1], tuple(rest), value)
+    else:
+        inside.value[place] = (inside.value[place][0], value)

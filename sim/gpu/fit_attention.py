@@ -15,9 +15,9 @@ from ...arch.gpu_attention import (
     AttentionConstants,
     AttentionKernel,
 )
-from ...arch.gpu_calibration import Evidence, Measured
 from .attention import attention
-from .fitting import Bound, Report, columns, error, fit, held_out
+from .fit_report import Report, error, evidence, measured, report
+from .fitting import Bound, at_bound, check_split, columns, fit, held_out
 
 __all__ = ["SIZES", "calibrate_attention", "predicted_s"]
 
@@ -36,22 +36,28 @@ _BOUNDS: dict[str, Bound] = {
     "dram_share": (0.5, 0.85, 1.0),
     "exposed_memory": (0.0, 0.2, 1.0),
 }
+_SPLIT = "every fifth shape by CRC-32, and every fifth length with all its shapes"
 _LENGTHS = ((1, 64), (65, 256), (257, 1024), (1025, 4096), (4097, 16384), (16385, 1 << 30))
 
 
 def calibrate_attention(
-    frame: pd.DataFrame, gpu: Gpu, kernel: AttentionKernel, *, data: str, date: str
+    frame: pd.DataFrame,
+    gpu: Gpu,
+    kernel: AttentionKernel,
+    *,
+    data: str,
+    date: str | None = None,
 ) -> tuple[AttentionCalibration, Report]:
     """Fit a kernel's constants to measured self-attention on one GPU.
 
     Held out are every fifth shape, by hash, and all shapes of every fifth length, by hash.
 
     Args:
-        frame: Columns batch, sequence, heads, head_dim, latency_ms; bf16, unmasked.
+        frame: Columns batch, sequence, heads, head_dim, latency_ms; 16 bits, unmasked.
         gpu: On which it was measured.
         kernel: What ran.
         data: Whose measurements.
-        date: Today, for the record.
+        date: For the record; today if None.
 
     Raises:
         CalibrationError: as `columns` and `fit`.
@@ -60,25 +66,17 @@ def calibrate_attention(
     sizes, seconds = columns(frame, SIZES, what)
     lengths = held_out(sizes["sequence"])
     hidden = held_out(*sizes.values()) | lengths
+    check_split(hidden, what)
     seen = ~hidden
-    evidence = Evidence(
-        data=data,
-        split="every fifth shape by CRC-32, and every fifth length with all its shapes",
-        date=date,
-        fitted_shapes=int(seen.sum()),
-        held_out_shapes=int(hidden.sum()),
-        held_out_mape=0.0,
-        roofline_mape=0.0,
-    )
     copies = sizes["batch"] * sizes["heads"]
     start = AttentionCalibration(
         gpu=gpu.name,
-        evidence=evidence,
+        evidence=evidence(hidden, data, _SPLIT, date),
         kernel=kernel,
         constants=AttentionConstants(**{name: usual for name, (_, usual, _) in _BOUNDS.items()}),
-        copies=_between(copies),
-        sequence=_between(sizes["sequence"]),
-        head_dim=_between(sizes["head_dim"]),
+        copies=measured(copies),
+        sequence=measured(sizes["sequence"]),
+        head_dim=measured(sizes["head_dim"]),
     )
     bounds = {**_BOUNDS}
     if kernel.splits == "none":
@@ -88,7 +86,8 @@ def calibrate_attention(
     def predict(constants: Mapping[str, float]) -> Any:
         return predicted_s(gpu, _with(start, constants), known)
 
-    fitted = _with(start, fit(predict, bounds, seconds[seen], what))
+    constants = fit(predict, bounds, seconds[seen], what)
+    fitted = _with(start, constants)
     times = predicted_s(gpu, fitted, sizes)
     roofline = _roofline_s(gpu, sizes)
     by = {"held-out lengths": error(times, seconds, lengths)}
@@ -100,18 +99,8 @@ def calibrate_attention(
             by[f"length {least} to {min(most, int(sizes['sequence'].max()))}"] = error(
                 times, seconds, group
             )
-    report = Report(
-        fitted_shapes=evidence.fitted_shapes,
-        held_out_shapes=evidence.held_out_shapes,
-        fitted_mape=error(times, seconds, seen),
-        held_out_mape=error(times, seconds, hidden),
-        roofline_mape=error(roofline, seconds, hidden),
-        by=by,
-    )
-    told = evidence.replace(
-        held_out_mape=round(report.held_out_mape, 4), roofline_mape=round(report.roofline_mape, 4)
-    )
-    return fitted.replace(evidence=told), report
+    found = report(times, roofline, seconds, hidden, by, at_bound(constants, bounds))
+    return fitted.replace(evidence=evidence(hidden, data, _SPLIT, date, found)), found
 
 
 def predicted_s(
@@ -125,22 +114,24 @@ def predicted_s(
         queries=sizes["sequence"],
         keys=sizes["sequence"],
         head_dim=sizes["head_dim"],
+        format=_format(gpu),
     ).total_s
+
+
+def _format(gpu: Gpu) -> str:
+    """Of 16 bits: some GPUs have no bf16, and where there are both, they run alike."""
+    return "bf16" if "bf16" in gpu.peak_flops else "fp16"
 
 
 def _with(calibration: AttentionCalibration, constants: Mapping[str, float]) -> Any:
     return calibration.model_copy(update={"constants": AttentionConstants(**constants)})
 
 
-def _between(sizes: NDArray[np.int64]) -> Measured:
-    return Measured(least=int(sizes.min()), most=int(sizes.max()))
-
-
 def _roofline_s(gpu: Gpu, sizes: Mapping[str, NDArray[np.int64]]) -> Any:
     """What `sim/roofline.py` says of the same kernels."""
     copies, length = sizes["batch"] * sizes["heads"], sizes["sequence"].astype(np.float64)
     macs = 2 * copies * length * length * sizes["head_dim"]
-    math_s = 2 * macs / gpu.flops_per_s("bf16")
+    math_s = 2 * macs / gpu.flops_per_s(_format(gpu))
     vector_s = 12 * copies * length * length / gpu.vector_flops
     memory_s = 8 * copies * length * sizes["head_dim"] / gpu.dram.bytes_per_s
     return np.maximum(np.maximum(math_s, vector_s), memory_s) + gpu.launch_s

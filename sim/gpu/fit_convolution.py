@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...arch import Gpu
-from ...arch.gpu_calibration import Evidence, Measured
 from ...arch.gpu_convolution import ConvolutionCalibration, ConvolutionConstants
 from .convolution import harness_s
-from .fitting import Bound, CalibrationError, Report, columns, error, fit, held_out
+from .fit_report import Report, error, evidence, measured, report
+from .fitting import Bound, at_bound, check_split, columns, fit, held_out, refuse
 
 __all__ = ["SIZES", "calibrate_convolution", "measured_s"]
 
@@ -31,11 +31,12 @@ _BOUNDS: dict[str, Bound] = {
     "overhead_s": (0.0, 40e-6, 100e-6),
     "winograd_overhead_s": (0.0, 40e-6, 120e-6),
 }
+_SPLIT = "every fifth shape by CRC-32"
 _OUT_SIZES = ((1, 8), (9, 16), (17, 32), (33, 64), (65, 1 << 30))
 
 
 def calibrate_convolution(
-    frame: pd.DataFrame, gpu: Gpu, *, data: str, date: str
+    frame: pd.DataFrame, gpu: Gpu, *, data: str, date: str | None = None
 ) -> tuple[ConvolutionCalibration, Report]:
     """Fit the constants of convolution to measured fp32 kernels on one GPU.
 
@@ -46,7 +47,7 @@ def calibrate_convolution(
             (1), latency_ms.
         gpu: On which it was measured.
         data: Whose measurements.
-        date: Today, for the record.
+        date: For the record; today if None.
 
     Raises:
         CalibrationError: as `columns` and `fit`, or for another kernel, stride or padding.
@@ -54,40 +55,28 @@ def calibrate_convolution(
     what = f"{gpu.name} convolution"
     sizes, seconds = columns(frame, SIZES, what)
     for name, wanted in (("kernel", 3), ("stride", 1), ("padding", 1)):
-        wrong = sizes[name] != wanted
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise CalibrationError(
-                f"{what}: row {row}: {name}: wanted {wanted}, got {sizes[name][row]}; drop the row"
-            )
+        refuse(frame, what, name, (wanted,))
     hidden = held_out(*sizes.values())
+    check_split(hidden, what)
     seen = ~hidden
     macs = sizes["batch"] * sizes["input_size"] ** 2 * 9
     macs = macs * sizes["in_channels"] * sizes["out_channels"]
     channels = np.concatenate([sizes["in_channels"], sizes["out_channels"]])
-    evidence = Evidence(
-        data=data,
-        split="every fifth shape by CRC-32",
-        date=date,
-        fitted_shapes=int(seen.sum()),
-        held_out_shapes=int(hidden.sum()),
-        held_out_mape=0.0,
-        roofline_mape=0.0,
-    )
     start = ConvolutionCalibration(
         gpu=gpu.name,
-        evidence=evidence,
+        evidence=evidence(hidden, data, _SPLIT, date),
         constants=ConvolutionConstants(**{name: usual for name, (_, usual, _) in _BOUNDS.items()}),
-        macs=_between(macs),
-        channels=_between(channels),
-        out_size=_between(sizes["input_size"]),
+        macs=measured(macs),
+        channels=measured(channels),
+        out_size=measured(sizes["input_size"]),
     )
     known = {name: values[seen] for name, values in sizes.items()}
 
     def predict(constants: Mapping[str, float]) -> Any:
         return measured_s(gpu, _with(start, constants), known)
 
-    fitted = _with(start, fit(predict, _BOUNDS, seconds[seen], what))
+    constants = fit(predict, _BOUNDS, seconds[seen], what)
+    fitted = _with(start, constants)
     times = measured_s(gpu, fitted, sizes)
     roofline = _roofline_s(gpu, sizes, macs)
     by: dict[str, float] = {}
@@ -100,18 +89,8 @@ def calibrate_convolution(
     few = np.minimum(sizes["in_channels"], sizes["out_channels"]) < 32
     by["fewer than 32 channels"] = error(times, seconds, hidden & few)
     by["32 channels or more"] = error(times, seconds, hidden & ~few)
-    report = Report(
-        fitted_shapes=evidence.fitted_shapes,
-        held_out_shapes=evidence.held_out_shapes,
-        fitted_mape=error(times, seconds, seen),
-        held_out_mape=error(times, seconds, hidden),
-        roofline_mape=error(roofline, seconds, hidden),
-        by=by,
-    )
-    told = evidence.replace(
-        held_out_mape=round(report.held_out_mape, 4), roofline_mape=round(report.roofline_mape, 4)
-    )
-    return fitted.replace(evidence=told), report
+    found = report(times, roofline, seconds, hidden, by, at_bound(constants, _BOUNDS))
+    return fitted.replace(evidence=evidence(hidden, data, _SPLIT, date, found)), found
 
 
 def measured_s(
@@ -131,10 +110,6 @@ def measured_s(
 
 def _with(calibration: ConvolutionCalibration, constants: Mapping[str, float]) -> Any:
     return calibration.model_copy(update={"constants": ConvolutionConstants(**constants)})
-
-
-def _between(sizes: NDArray[np.int64]) -> Measured:
-    return Measured(least=int(sizes.min()), most=int(sizes.max()))
 
 
 def _roofline_s(gpu: Gpu, sizes: Mapping[str, NDArray[np.int64]], macs: Any) -> Any:

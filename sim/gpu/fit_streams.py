@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...arch import Gpu
-from ...arch.gpu_calibration import Evidence, Measured
 from ...arch.gpu_streams import SHORT_SOFTMAX_COLUMNS, StreamCalibration, StreamConstants
-from .fitting import Bound, CalibrationError, Report, columns, error, fit, held_out
+from .fit_report import Report, error, evidence, measured, report
+from .fitting import Bound, CalibrationError, at_bound, check_split, columns, fit, held_out, refuse
 from .streams import StreamKind, overhead_s, stream
 
 __all__ = ["OPERATORS", "SIZES", "calibrate_streams", "measured_s"]
@@ -56,10 +55,11 @@ _GROUPS: dict[str, tuple[StreamKind, int, dict[str, Bound]]] = {
     "short_softmax": ("softmax", 0, _BANDWIDTH),
     "softmax": ("softmax", 2, _ROWS),
 }
+_SPLIT = "every fifth shape by CRC-32"
 
 
 def calibrate_streams(
-    frame: pd.DataFrame, gpu: Gpu, *, data: str, date: str
+    frame: pd.DataFrame, gpu: Gpu, *, data: str, date: str | None = None
 ) -> tuple[StreamCalibration, Report]:
     """Fit the constants of streams to measured fp32 kernels on one GPU.
 
@@ -69,7 +69,7 @@ def calibrate_streams(
         frame: Columns op (one of `OPERATORS`), rows, columns, latency_ms.
         gpu: On which it was measured.
         data: Whose measurements.
-        date: Today, for the record.
+        date: For the record; today if None.
 
     Raises:
         CalibrationError: as `columns` and `fit`, for an unknown op, or if a kind has no rows.
@@ -82,27 +82,21 @@ def calibrate_streams(
     sizes["read_bytes"] = sizes["rows"] * sizes["columns"] * _FP32_BYTES * reads
     sizes["written_bytes"] = sizes["rows"] * sizes["columns"] * _FP32_BYTES
     hidden = held_out(sizes["rows"], sizes["columns"])
+    check_split(hidden, what)
     moved = sizes["read_bytes"] + sizes["written_bytes"]
     usual = StreamConstants(bandwidth_share=0.85, overhead_s=0.0)
     calibration = StreamCalibration(
         gpu=gpu.name,
-        evidence=Evidence(
-            data=data,
-            split="every fifth shape by CRC-32",
-            date=date,
-            fitted_shapes=int((~hidden).sum()),
-            held_out_shapes=int(hidden.sum()),
-            held_out_mape=0.0,
-            roofline_mape=0.0,
-        ),
+        evidence=evidence(hidden, data, _SPLIT, date),
+        clock_hz=gpu.clock_hz,
         elementwise=usual,
         normalization=usual,
         short_softmax=usual,
         softmax=usual,
-        moved_bytes=Measured(least=int(moved.min()), most=int(moved.max())),
-        columns=Measured(least=int(sizes["columns"].min()), most=int(sizes["columns"].max())),
+        moved_bytes=measured(moved),
+        columns=measured(sizes["columns"]),
     )
-    times, by = np.zeros_like(seconds), dict[str, float]()
+    times, by, bound = np.zeros_like(seconds), dict[str, float](), list[str]()
     is_short = sizes["columns"] <= SHORT_SOFTMAX_COLUMNS
     for name, (kind, rereads, bounds) in _GROUPS.items():
         rows = kinds == kind
@@ -114,26 +108,18 @@ def calibrate_streams(
                 f"{what}: wanted at least {2 * len(bounds)} rows of {name}, got {int(seen.sum())}; "
                 "measure more"
             )
-        found = _fitted(gpu, calibration, (name, kind, rereads, bounds), _of(sizes, seen),
-                        seconds[seen], what)  # fmt: skip
-        calibration = calibration.model_copy(update={name: found})
+        values = _fitted(gpu, calibration, (name, kind, rereads, bounds), _of(sizes, seen),
+                         seconds[seen], what)  # fmt: skip
+        bound += [f"{name}.{constant}" for constant in at_bound(values, bounds)]
+        constants = StreamConstants(rereads=rereads, **values)
+        calibration = calibration.model_copy(update={name: constants})
         times[rows] = measured_s(gpu, calibration, kind, _of(sizes, rows))
         by[name] = error(times, seconds, hidden & rows)
     roofline = moved / gpu.dram.bytes_per_s + gpu.launch_s
-    report = Report(
-        fitted_shapes=int((~hidden).sum()),
-        held_out_shapes=int(hidden.sum()),
-        fitted_mape=error(times, seconds, ~hidden),
-        held_out_mape=error(times, seconds, hidden),
-        roofline_mape=error(roofline, seconds, hidden),
-        by=by,
-    )
     for kind in ("elementwise", "normalization", "softmax"):
         by[f"{kind}, roofline"] = error(roofline, seconds, hidden & (kinds == kind))
-    evidence = calibration.evidence.replace(
-        held_out_mape=round(report.held_out_mape, 4), roofline_mape=round(report.roofline_mape, 4)
-    )
-    return calibration.replace(evidence=evidence), replace(report, by=by)
+    found = report(times, roofline, seconds, hidden, by, tuple(bound))
+    return calibration.replace(evidence=evidence(hidden, data, _SPLIT, date, found)), found
 
 
 def measured_s(
@@ -162,27 +148,21 @@ def _fitted(
     sizes: Mapping[str, NDArray[np.int64]],
     seconds: Any,
     what: str,
-) -> StreamConstants:
+) -> dict[str, float]:
     name, kind, rereads, bounds = group
 
     def predict(constants: Mapping[str, float]) -> Any:
         trial = StreamConstants(rereads=rereads, **constants)
         return measured_s(gpu, calibration.model_copy(update={name: trial}), kind, sizes)
 
-    return StreamConstants(rereads=rereads, **fit(predict, bounds, seconds, f"{what}, {name}"))
+    return fit(predict, bounds, seconds, f"{what}, {name}")
 
 
 def _operators(frame: pd.DataFrame, what: str) -> list[str]:
     if "op" not in frame.columns:
         raise CalibrationError(f"{what}: wanted the column op, got none; add it")
-    operators = [str(op) for op in frame["op"]]
-    for row, op in enumerate(operators):
-        if op not in OPERATORS:
-            raise CalibrationError(
-                f"{what}: row {row}: op: wanted one of {', '.join(OPERATORS)}, got {op!r}; "
-                "drop the row"
-            )
-    return operators
+    refuse(frame, what, "op", tuple(OPERATORS))
+    return [str(op) for op in frame["op"]]
 
 
 def _of(

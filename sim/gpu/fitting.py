@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-__all__ = ["Bound", "CalibrationError", "Report", "columns", "error", "fit", "held_out"]
+__all__ = [
+    "Bound",
+    "CalibrationError",
+    "at_bound",
+    "check_split",
+    "columns",
+    "fit",
+    "held_out",
+    "refuse",
+]
 
 Floats = NDArray[np.float64]
 
@@ -25,60 +33,74 @@ _USUAL_ERROR = 0.1  # beyond it, a row counts by its error, not by its square: c
 
 
 class CalibrationError(ValueError):
-    """Measurements from which nothing can be fitted; one line: where, wanted, got, cure."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """How well a fit predicts; errors are mean absolute ones, as shares of the measured time.
-
-    Attributes:
-        fitted_shapes, held_out_shapes: Rows that the fit has seen, and that it has not.
-        fitted_mape, held_out_mape: Of each.
-        roofline_mape: Of the plain roofline, on the rows held out.
-        by: The held-out error of groups of rows.
-    """
-
-    fitted_shapes: int
-    held_out_shapes: int
-    fitted_mape: float
-    held_out_mape: float
-    roofline_mape: float
-    by: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Measurements that nothing can be fitted to; one line: where, wanted, got, cure."""
 
 
 def columns(
-    frame: pd.DataFrame, sizes: Sequence[str], what: str
+    frame: pd.DataFrame,
+    sizes: Sequence[str],
+    what: str,
+    *,
+    time: str = "latency_ms",
+    least: int | None = None,
 ) -> tuple[dict[str, NDArray[np.int64]], Floats]:
     """The sizes of measured kernels, and their seconds.
 
+    Args:
+        frame: One measurement a row; its index is what errors call a row.
+        sizes: The columns that hold sizes.
+        what: Of what these are measurements, for errors.
+        time: The column that holds milliseconds.
+        least: How many rows are wanted; five for each size if None.
+
     Raises:
-        CalibrationError: A column is missing, empty, or holds what is no size or time.
+        CalibrationError: A column is missing, rows are too few, or one holds what is no size or
+            time.
     """
-    for name in (*sizes, "latency_ms"):
+    for name in (*sizes, time):
         if name not in frame.columns:
-            got = ", ".join(str(column) for column in frame.columns) or "none"
+            have = ", ".join(str(column) for column in frame.columns) or "none"
             raise CalibrationError(
-                f"{what}: wanted the columns {', '.join(sizes)}, latency_ms; got {got}; "
+                f"{what}: wanted the columns {', '.join(sizes)}, {time}; got {have}; "
                 f"add or rename {name}"
             )
-    if len(frame) < 5 * len(sizes):
+    least = 5 * len(sizes) if least is None else least
+    if len(frame) < least:
         raise CalibrationError(
-            f"{what}: wanted at least {5 * len(sizes)} rows, got {len(frame)}; measure more"
+            f"{what}: wanted at least {least} rows, got {len(frame)}; measure more"
         )
     found: dict[str, Any] = {}
-    for name in (*sizes, "latency_ms"):
+    for name in (*sizes, time):
         numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64)
-        wrong = ~(np.isfinite(numbers) & (numbers > 0))
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise CalibrationError(
-                f"{what}: row {row}: {name}: wanted a number above 0, "
-                f"got {frame[name].iloc[row]!r}; drop the row"
-            )
+        positive = np.isfinite(numbers) & (numbers > 0)
+        _refuse(frame, what, name, ~positive, "a number above 0")
+        if name != time:
+            _refuse(frame, what, name, numbers % 1 != 0, "a whole number")
         found[name] = numbers
-    times = found.pop("latency_ms") * 1e-3
+    times = found.pop(time) * 1e-3
     return {name: values.astype(np.int64) for name, values in found.items()}, times
+
+
+def _refuse(
+    frame: pd.DataFrame, what: str, name: str, wrong: NDArray[np.bool_], wanted: str
+) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        value = frame[name].iloc[row]
+        value = value.item() if isinstance(value, np.generic) else value
+        raise CalibrationError(
+            f"{what}: row {frame.index[row]}: {name}: wanted {wanted}, got {value!r}; drop the row"
+        )
+
+
+def refuse(frame: pd.DataFrame, what: str, name: str, wanted: Sequence[object]) -> None:
+    """Refuse rows that hold anything else in a column.
+
+    Raises:
+        CalibrationError: A row does.
+    """
+    text = f"one of {', '.join(map(str, wanted))}" if len(wanted) > 1 else str(wanted[0])
+    _refuse(frame, what, name, ~frame[name].isin(list(wanted)).to_numpy(), text)
 
 
 def held_out(*sizes: NDArray[np.int64], one_in: int = 5) -> NDArray[np.bool_]:
@@ -88,6 +110,20 @@ def held_out(*sizes: NDArray[np.int64], one_in: int = 5) -> NDArray[np.bool_]:
     """
     rows = np.stack([np.asarray(size, dtype="<i8") for size in sizes], axis=1)
     return np.asarray([zlib.crc32(row.tobytes()) % one_in == 0 for row in rows], dtype=bool)
+
+
+def check_split(hidden: NDArray[np.bool_], what: str) -> None:
+    """Refuse rows that all fall on one side of the split, as a few sizes may.
+
+    Raises:
+        CalibrationError: They do.
+    """
+    if hidden.all() or not hidden.any():
+        fitted, held = int((~hidden).sum()), int(hidden.sum())
+        raise CalibrationError(
+            f"{what}: wanted rows to fit and rows to hold out, got {fitted} and {held}; "
+            "measure other sizes"
+        )
 
 
 def fit(
@@ -140,8 +176,6 @@ def fit(
     return {name: float(f"{value:.4g}") for name, value in zip(names, values, strict=True)}
 
 
-def error(predicted_s: Floats, seconds: Floats, rows: NDArray[np.bool_] | None = None) -> float:
-    """The mean absolute error as a share of the measured time; 0 of no rows."""
-    relative = np.abs(predicted_s / seconds - 1)
-    chosen = relative if rows is None else relative[rows]
-    return float(chosen.mean()) if chosen.size else 0.0
+def at_bound(constants: Mapping[str, float], bounds: Mapping[str, Bound]) -> tuple[str, ...]:
+    """The constants that `fit` left at a bound: the data do not tell them."""
+    return tuple(name for name, value in constants.items() if value in bounds[name][::2])

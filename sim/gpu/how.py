@@ -34,7 +34,8 @@ def how(
 ) -> How | None:
     """What was asked for, or the default; None for an accelerator.
 
-    A GPU whose family is known is modelled kernel by kernel, compiled; another by the roofline.
+    A GPU whose family is known, or that has calibrations of its own, is modelled kernel by kernel,
+    compiled; another by the roofline.
 
     Args:
         machine: What the workload runs on.
@@ -53,7 +54,7 @@ def how(
     if not isinstance(machine, Gpu):
         return None
     if model is None:
-        model = "kernels" if named is not None or machine.family is not None else "roofline"
+        model = "kernels" if named is not None or machine.is_known else "roofline"
     if model == "roofline":
         if named is not None:
             raise MappingError(
@@ -62,6 +63,6 @@ def how(
         return How("roofline")
     if model != "kernels":
         raise MappingError(f"model: wanted one of {', '.join(MODELS)}, got {model!r}")
-    if machine.family is None:
+    if not machine.is_known:
         raise MappingError(f"{machine.name}: model=kernels wants a GPU with a family, got none")
     return How("kernels", engine(named) if named is not None else ENGINES[DEFAULT_ENGINE])

@@ -86,7 +86,7 @@ def _convolution(lead: Convolution, gpu: Gpu, format: str, between_bytes: int) -
         height, width = lead.out_size
         return convolution(
             gpu,
-            convolution_calibration(gpu.name),
+            gpu.calibrations.convolution or convolution_calibration(gpu.name),
             batch=known(lead.batch),
             in_channels=lead.in_channels,
             out_channels=lead.out_channels,
@@ -112,7 +112,7 @@ def _convolution(lead: Convolution, gpu: Gpu, format: str, between_bytes: int) -
 
 def _attention(lead: Attention, gpu: Gpu, format: str, between_bytes: int) -> Parts:
     """One kernel; where heads are too wide for it, its two products and the softmax between."""
-    calibration = attention_calibration(gpu.name)
+    calibration = gpu.calibrations.attention or attention_calibration(gpu.name)
     widest = max(known(lead.head_dim), known(lead.value_dim))
     if widest <= calibration.kernel.most_head_dim:
         return attention(
@@ -139,7 +139,7 @@ def _stream(launch: Launch, gpu: Gpu, *, generated: bool) -> Parts:
         rows, columns = known(lead.rows), known(lead.row_length)
     parts = stream(
         gpu,
-        stream_calibration(gpu.name),
+        gpu.calibrations.streams or stream_calibration(gpu.name),
         kind=kind,
         read_bytes=launch.read_bytes,
         written_bytes=launch.written_bytes,

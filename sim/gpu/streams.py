@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch import Gpu, load_machine
+from ...arch import Gpu
 from ...arch.gpu_streams import SHORT_SOFTMAX_COLUMNS, StreamCalibration, StreamConstants
 from .arrays import plain, select
 from .parts import Confidence, Parts
@@ -97,7 +97,7 @@ def _stream(
     rows: Any, columns: Any,
 ) -> Parts:  # fmt: skip
     short, long = _constants(calibration, kind)
-    clock = _clock_hz(calibration.gpu) / gpu.clock_hz
+    clock = calibration.clock_hz / gpu.clock_hz
     memory_s, row_s = _seconds(gpu, short, clock, read_bytes, written_bytes, rows)
     if long is not short:
         is_short = columns <= SHORT_SOFTMAX_COLUMNS
@@ -110,12 +110,6 @@ def _stream(
         launch_s=gpu.launch_s,
         confidence=_confidence(gpu, calibration, kind, read_bytes + written_bytes, columns),
     )
-
-
-@lru_cache(maxsize=64)
-def _clock_hz(name: str) -> float:
-    """Of the GPU whose constants these are: what a row takes is cycles."""
-    return float(load_machine(name).clock_hz)
 
 
 def _seconds(
