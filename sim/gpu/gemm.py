@@ -19,7 +19,16 @@ from ...arch import Gpu, bits
 from ...arch.gpu_gemm import GemmConstants, known_gemm
 from .parts import Confidence, Parts
 
-__all__ = ["GemmHardware", "GemmPlan", "gemm_seconds", "gemm_time", "hardware", "plan", "price"]
+__all__ = [
+    "GemmHardware",
+    "GemmPlan",
+    "gemm_seconds",
+    "gemm_time",
+    "hardware",
+    "least_bytes",
+    "plan",
+    "price",
+]
 
 _Floats = NDArray[np.float64]
 
