@@ -333,7 +333,7 @@ def gemm_time(
         constants = known.constants
         if not known.own:
             confidence = "uncalibrated"
-        elif known.calibration.hull.holds(copies * m, n, k):
+        elif copies == 1 and known.calibration.hull.holds(m, n, k):
             confidence = "interpolated"
     ways = plan(machine, m, n, k, copies)
     moved = least_bytes(

@@ -97,7 +97,7 @@ def _convolution(lead: Convolution, gpu: Gpu, format: str, between_bytes: int) -
             groups=lead.groups,
         )
     product = convolution_as_gemm(lead)
-    return gemm_time(
+    parts = gemm_time(
         gpu,
         m=product.m,
         n=product.n,
@@ -108,6 +108,8 @@ def _convolution(lead: Convolution, gpu: Gpu, format: str, between_bytes: int) -
         weight_bytes=parameter_size_bits(lead) / 8,
         between_bytes=between_bytes,
     )
+    # Products were measured, convolutions on tensor cores were not.
+    return parts._replace(confidence="uncalibrated")
 
 
 def _attention(lead: Attention, gpu: Gpu, format: str, between_bytes: int) -> Parts:
