@@ -115,7 +115,7 @@ def _grouped(result: Result, names: Sequence[str]) -> tuple[Row, ...]:
 
 
 def _row(result: Result, name: str, members: Sequence[KernelResult]) -> Row:
-    losses = sum((member.losses for member in members), Losses())
+    losses = Losses.sum(member.losses for member in members)
     whole = result.losses.total
     share = float(losses.total / whole) if whole else 0.0
     return Row(

@@ -148,15 +148,11 @@ class _Tiles:
         return streamed, streamed
 
     def _work(self, block: _Block, width: int, *, sums: bool) -> ArrayWork:
-        return block_work(
-            self.machine.array,
-            block.cut,
-            width,
-            sums=sums,
-            apart=bool(self.heads.dealt),
-            bits=self.heads.bits,
-            rate=self.rate,
+        heads = self.heads
+        work = block_work(
+            self.machine.array, apart=bool(heads.dealt), bits=heads.bits, rate=self.rate
         )
+        return work(block.cut, width, sums)
 
     def scores(self, block: _Block) -> Tile:
         """Q K^T of a block, then its softmax."""

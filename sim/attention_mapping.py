@@ -228,21 +228,13 @@ def _lanes_estimate(
 ) -> _Cost:
     array = vector = moved = descriptors = blocks = 0
     online, bits = mapping.online(lanes), heads.bits
+    work = block_work(machine.array, apart=bool(heads.dealt), bits=bits, rate=rate)
     for row_count, rows in runs([lane.queries for lane in lanes], mapping.queries):
         for key_count, keys in runs([lane.keys for lane in lanes], mapping.keys):
             count, block = row_count * key_count, cut(lanes, rows, keys)
             made, results = scores_of(block), rows_of(block) * heads.value_dim
             for width, sums in ((heads.head_dim, False), (heads.value_dim, True)):
-                work = block_work(
-                    machine.array,
-                    block,
-                    width,
-                    sums=sums,
-                    apart=bool(heads.dealt),
-                    bits=bits,
-                    rate=rate,
-                )
-                array += count * work.cycles
+                array += count * work(block, width, sums).cycles
             vector += count * lane_cycles(made, heads.softmax_cost, machine)
             vector += count * lane_cycles(results, heads.merge_cost, machine) * online
             blocks += count

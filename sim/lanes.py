@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
 from itertools import groupby
@@ -68,33 +68,31 @@ def keys_of(lanes: Lanes) -> int:
     return sum(lane.copies * lane.keys for lane in lanes)
 
 
-@lru_cache(maxsize=65536)  # candidates of a mapping share most of their blocks
+@lru_cache(maxsize=16)  # an array and a fraction take longer to look up than a block does
 def block_work(
-    array: ComputeArray,
-    block: Lanes,
-    width: int,
-    *,
-    sums: bool,
-    apart: bool,
-    bits: Widths,
-    rate: Fraction,
-) -> ArrayWork:
+    array: ComputeArray, *, apart: bool, bits: Widths, rate: Fraction
+) -> Callable[[Lanes, int, bool], ArrayWork]:
     """The arrays' work on a block: Q K^T, or A V.
 
     Args:
         array: The arrays.
-        block: Queries and keys.
-        width: Columns of Q and K, or of V.
-        sums: True for A V.
         apart: True if each lane has an array of its own.
         bits: Of an element of the operands and of the output.
         rate: MACs of this number format per PE and cycle.
+
+    Returns:
+        Takes queries and keys, columns of Q and K, or of V, and whether it is A V.
     """
-    products = [
-        Product(copies, q, k, width) if sums else Product(copies, q, width, k)
-        for copies, q, k in block
-    ]
-    if apart:
-        return abreast(array, products, bits=bits, rate=rate)
-    (product,) = products
-    return array_work(array, *product, bits=bits, rate=rate)
+
+    @lru_cache(maxsize=4096)  # candidates of a mapping share most of their blocks
+    def work(block: Lanes, width: int, sums: bool) -> ArrayWork:
+        products = [
+            Product(copies, q, k, width) if sums else Product(copies, q, width, k)
+            for copies, q, k in block
+        ]
+        if apart:
+            return abreast(array, products, bits=bits, rate=rate)
+        (product,) = products
+        return array_work(array, *product, bits=bits, rate=rate)
+
+    return work

@@ -126,7 +126,7 @@ class Result:
     @cached_property
     def losses(self) -> Losses:
         """PE-cycles by cause, of the whole run."""
-        return sum((operator.losses for operator in self.operators), Losses())
+        return Losses.sum(operator.losses for operator in self.operators)
 
     @property
     def utilization(self) -> float:

@@ -1,5 +1,6 @@
 """Settings of all tests: examples have no time limit, and CI draws the same ones every time."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from hypothesis import settings
 
 settings.register_profile("tilewise", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("tilewise")
+
+# What tests keep, such as graphs of the zoo, is looked through again and again for cycles: at the
+# default of 700 new objects that takes a tenth of their time.
+gc.set_threshold(50_000)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from tilewise.workloads.graph import Workload
 from tilewise.workloads.tokens import TokenTrace, write_trace
 from tilewise.workloads.zoo.vit import vit
 
-PRUNED = vit(depth=4, embed=64, heads=2, image=96, classes=10, selectors=(2, 3)).with_defaults(
+PRUNED = vit(depth=3, embed=64, heads=2, image=96, classes=10, selectors=(2, 3)).with_defaults(
     {"kept_1": 22, "kept_2": 9}
 )
 COUNTS = np.array([[22, 9], [30, 20], [12, 4], [22, 10]])

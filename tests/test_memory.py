@@ -9,7 +9,7 @@ from tilewise.sim import gemm
 from tilewise.sim.engine import run
 from tilewise.sim.formats import Widths
 from tilewise.sim.gemm import Gemm, GemmMapping, Shape
-from tilewise.sim.losses import account
+from tilewise.sim.losses import Losses, account
 from tilewise.sim.program import KernelProgram, Program
 
 # 1 byte per cycle, 5 cycles of latency, 2 of set-up; 4x4 PEs; 4 lanes of 1 cycle per element.
@@ -57,7 +57,7 @@ def test_a_store_stands_behind_the_loads_of_the_next_two_tiles() -> None:
 def test_waiting_for_weights_is_lost_to_memory() -> None:
     program = weights_only(4 * 100, stores=False)
     spans = run(program, SLOW)
-    losses = sum(account(program, spans, SLOW)[1:], account(program, spans, SLOW)[0])
+    losses = Losses.sum(account(program, spans, SLOW))
     # Of the 18 cycles of a fold 4 are useful; the 14 in which the last fold drains hide 10 more.
     assert losses.useful == 16 * 4 * 100
     assert losses.memory == 16 * (spans.cycles - 4 * 100 - 10 * 100 - 4)

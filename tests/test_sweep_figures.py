@@ -302,7 +302,15 @@ def test_a_folder_of_a_sweep_or_a_search_is_drawn(tilewise: Run, tmp_path: Path,
     assert "energy_j" in columns
 
 
-def test_sensitivity_and_fidelity_write_tables_too(tilewise: Run, tmp_path: Path) -> None:
+def test_sensitivity_and_fidelity_write_tables_too(
+    tilewise: Run, tmp_path: Path, moved: Sensitivity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def known(model: Workload, machine: Accelerator, **options: Any) -> Sensitivity:
+        assert (model.name, machine.name) == (moved.workload, moved.machine)
+        assert options == {"bind": {}, "format": None, "images": 1}
+        return moved
+
+    monkeypatch.setattr("tilewise.sim.sensitivity.sensitivity", known)
     Path("space.yaml").write_text(json.dumps(SPACE))
     for name, arguments in (
         ("fidelity-space", ("fidelity", "space.yaml", "--points", "4", "--seed", "1")),

@@ -123,6 +123,10 @@ class Workload:
             repr((self.operators, self.inputs, self.outputs)).encode()
         ).hexdigest()
 
+    def __hash__(self) -> int:
+        # Of every operator anew it would take longer than what a cache keeps for a workload.
+        return hash(self.content_hash)
+
     @property
     def dynamic(self) -> bool:
         """True if a token count depends on the data."""

@@ -109,6 +109,8 @@ class Operator:
 def _changed(value: Any, change: Callable[[Size], Any]) -> Any:
     match value:
         case Operand():
+            if isinstance(value.elements, int):  # as of most models
+                return value
             return replace(value, elements=change(value.elements))
         case tuple():
             items: tuple[Any, ...] = value  # pyright: ignore[reportUnknownVariableType]

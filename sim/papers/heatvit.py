@@ -89,6 +89,7 @@ def _default() -> Kept:
     return tuple(int(binding[f"kept_{number}"]) for number in range(1, 1 + len(SELECTORS)))
 
 
+@cache  # as the two below: what is the same object is found sooner in a cache than its equal
 def _machine() -> Accelerator:
     return cast(Accelerator, load_machine(MACHINE))
 
@@ -288,12 +289,14 @@ def _engines() -> Mapping[str, Accelerator]:
     }
 
 
+@cache
 def _wide(machine: Accelerator) -> Accelerator:
     """The same engine, built for 16 bits: one product in a DSP slice of 27 by 18."""
     rates = PerProduct(int8=Fraction(1), int16=Fraction(1))
     return machine.replace(array=machine.array.replace(macs_per_pe_cycle=rates))
 
 
+@cache
 def _engine(**changed: Any) -> Accelerator:
     machine = _machine()
     assert isinstance(machine.array, UnrolledArray)
