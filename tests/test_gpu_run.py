@@ -24,7 +24,7 @@ from tilewise.sim.result import Result
 from tilewise.sim.roofline import run_kernels
 from tilewise.sim.simulate import simulate
 from tilewise.sim.spans import UNITS
-from tilewise.workloads import zoo
+from tilewise.workloads import vit, zoo
 from tilewise.workloads.zoo.pipelines import pipeline
 
 DEIT = zoo.load("deit-small")
@@ -289,3 +289,12 @@ def test_engines_are_passed_on(tilewise: Callable[..., Any], arguments: tuple[st
         assert found["engine"] == ("" if "roofline" in options else options[1])
         times.append(found["latency_s"])
     assert len(set(times)) == 3
+
+
+def test_a_product_of_no_columns_only_writes_its_zeros() -> None:
+    """A selector of a narrow model has a layer that an integer division leaves nothing of."""
+    narrow = vit(depth=3, embed=32, heads=1, mlp_ratio=2.0, selectors=(2,))
+    result = simulate(narrow, card(), bind={"kept_1": 20})
+    (empty,) = [o for o in result.operators if o.name == "selectors.0.head_weights.2/MatMul"]
+    assert empty.macs == 0
+    assert 0 < empty.cycles < 1.2 * np.ceil(card().launch_s * card().clock_hz)

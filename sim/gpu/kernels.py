@@ -50,6 +50,8 @@ def parts_of(
         FormatError: The GPU does not compute in `format`.
     """
     match launch.lead:
+        case MatMul() | Convolution() if not launch.macs:
+            return _stream(launch, gpu, generated=generated)  # nothing to add up: zeros are written
         case MatMul():
             parts = _product(launch.lead, gpu, format, between_bytes)
         case Convolution():
