@@ -107,10 +107,12 @@ def attention_calibrations() -> Calibrations[AttentionCalibration]:
     return read(CALIBRATIONS / "attention.yaml", AttentionCalibration)
 
 
-def attention_calibration(gpu: str) -> AttentionCalibration:
-    """A GPU's, by name, or that of the GPU whose kernel class it runs.
+def attention_calibration(gpu: str, family: str | None = None) -> AttentionCalibration:
+    """A GPU's, by name, or that of the GPU whose kernel class it or its family runs.
 
     >>> attention_calibration("h200").gpu, attention_calibration("h200").kernel.name
     ('h100', 'fa3')
+    >>> attention_calibration("mine", "blackwell").kernel.name
+    'fa4'
     """
-    return attention_calibrations().of(gpu)
+    return attention_calibrations().of(gpu, family)

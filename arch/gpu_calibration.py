@@ -47,12 +47,18 @@ class Evidence(Value, frozen=True):
 
 
 class Calibration(Value, frozen=True):
-    """The base of a kernel class's constants; `gpu` is the name of the machine they were fitted on.
+    """The base of a kernel class's constants.
 
-    On any other machine they are a family's constants, and what they predict is uncalibrated.
+    Attributes:
+        gpu: The name of the machine they were fitted on.  On any other they are a family's
+            constants, and what they predict is uncalibrated.
+        same_board: False where another board with that GPU was measured; nothing is said to be
+            interpolated then.
+        evidence: What they rest on.
     """
 
     gpu: str
+    same_board: bool = True
     evidence: Evidence
 
 
@@ -61,14 +67,20 @@ _C = TypeVar("_C", bound=Calibration)
 
 @dataclass(frozen=True, slots=True)
 class Calibrations(Generic[_C]):
-    """All of a kernel class: by GPU, and whose stand in for the GPUs that have none, if any do."""
+    """All of a kernel class: by GPU, and whose stand in for the GPUs that have none, if any do.
+
+    `uses` has names of GPUs, of families, and `other`.
+    """
 
     by_gpu: Mapping[str, _C]
     uses: Mapping[str, str]
 
-    def of(self, gpu: str) -> _C:
-        """A GPU's own, or its family's; an unknown GPU's are those of `other`."""
-        return self.by_gpu[gpu if gpu in self.by_gpu else self.uses.get(gpu, self.uses["other"])]
+    def of(self, gpu: str, family: str | None = None) -> _C:
+        """A GPU's own, or those that stand in for it, for its family, or for any other."""
+        if gpu in self.by_gpu:
+            return self.by_gpu[gpu]
+        by_family = self.uses.get(family or "other", self.uses["other"])
+        return self.by_gpu[self.uses.get(gpu, by_family)]
 
 
 def read(file: Path, cls: type[_C]) -> Calibrations[_C]:

@@ -62,10 +62,10 @@ def convolution_calibrations() -> Calibrations[ConvolutionCalibration]:
     return read(CALIBRATIONS / "convolution.yaml", ConvolutionCalibration)
 
 
-def convolution_calibration(gpu: str) -> ConvolutionCalibration:
+def convolution_calibration(gpu: str, family: str | None = None) -> ConvolutionCalibration:
     """A GPU's, by name, or that of the GPU that stands in for it.
 
     >>> convolution_calibration("h200").gpu
     'a100-80gb'
     """
-    return convolution_calibrations().of(gpu)
+    return convolution_calibrations().of(gpu, family)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -26,11 +27,11 @@ __all__ = [
     "KnownGemm",
     "gemm_calibrations",
     "known_gemm",
-    "known_without",
 ]
 
 # fp16 and bf16 run the same kernels on the same units at the same rate.
 _MEASURED_AS: Final = MappingProxyType({"fp16": "bf16", "bf16": "fp16"})
+_WIDE: Final = ("bf16", "fp16")
 _SAME_RATE: Final = 0.05  # of logarithms: rates of one family differ by rounding
 
 
@@ -60,7 +61,7 @@ class KnownGemm(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def known_gemm(gpu: Gpu, format: str) -> KnownGemm:
+def known_gemm(gpu: Gpu, format: str, without: tuple[str, ...] = ()) -> KnownGemm:
     """Return the calibration of a GPU and format, or what those of its like tell of it.
 
     A GPU that was not measured takes the constants of its family: of the GPU whose tensor cores
@@ -68,7 +69,13 @@ def known_gemm(gpu: Gpu, format: str) -> KnownGemm:
     Hopper, 8192 on Blackwell), and of those the one with the nearest bytes per FLOP.  Between two
     families they are interpolated, logarithm by logarithm of that rate, as rates per clock grow
     with it.  The launch is scaled by the two machines' `launch_s`, and what the power limit leaves
-    by watts and energy per FLOP.  A format that was not measured takes bf16's.
+    by watts and energy per FLOP; so it is where a measured GPU was changed.  A format that was
+    measured neither on the GPU nor on its like takes bf16's.
+
+    Args:
+        gpu: The GPU.
+        format: Of the operands.
+        without: GPUs as if they had not been measured: what a GPU left out is judged by.
 
     >>> from tilewise.arch import load_machine
     >>> known = known_gemm(load_machine("h200"), "fp16")
@@ -79,34 +86,54 @@ def known_gemm(gpu: Gpu, format: str) -> KnownGemm:
         FormatError: if the GPU does not compute in `format`.
     """
     gpu.flops_per_s(format)
-    return known_without(gpu, format, ())
-
-
-def known_without(gpu: Gpu, format: str, without: tuple[str, ...]) -> KnownGemm:
-    """As `known_gemm`, had some GPUs not been measured: what a GPU left out is judged by."""
     everything = dict(gemm_calibrations())
-    if gpu.calibrations.gpu == gpu.name and gpu.calibrations.gemm:
+    brought = gpu.calibrations.gpu == gpu.name and bool(gpu.calibrations.gemm)
+    if brought:
         everything[gpu.name] = dict(gpu.calibrations.gemm)
     for left_out in without:
         everything.pop(left_out, None)
-    name = gpu.name if gpu.name in everything else _nearest(gpu, tuple(everything))
-    formats = everything[name]
-    measured = format if format in formats else _MEASURED_AS.get(format, format)
-    own = name == gpu.name and measured in formats
-    chosen = next(f for f in (measured, "bf16", *formats) if f in formats)
-    constants = formats[chosen].constants
-    if name == gpu.name:
-        return KnownGemm(constants, formats[chosen], name, chosen, own)
-    theirs = _gpu(name)
+    name, chosen = _teller(gpu, format, everything)
+    found = everything[name][chosen]
+    own = name == gpu.name and chosen in (format, _MEASURED_AS.get(format))
+    if name == gpu.name and brought:
+        return KnownGemm(found.constants, found, name, chosen, own)
+    theirs, constants = _gpu(name), found.constants
     beyond = _beyond(gpu, theirs, tuple(n for n in everything if chosen in everything[n]))
-    if beyond is not None:
+    if name != gpu.name and beyond is not None:
         share = math.log(_rate(gpu) / _rate(theirs)) / math.log(_rate(_gpu(beyond)) / _rate(theirs))
         constants = _between(constants, everything[beyond][chosen].constants, share)
     constants = constants.replace(
-        launch_s=formats[chosen].constants.launch_s * (gpu.launch_s / theirs.launch_s),
+        launch_s=found.constants.launch_s * (gpu.launch_s / theirs.launch_s),
         sustained_fraction=_sustained(constants.sustained_fraction, gpu, theirs, format),
     )
-    return KnownGemm(constants, formats[chosen], name, chosen, own=False, beyond=beyond)
+    return KnownGemm(constants, found, name, chosen, own, beyond if name != gpu.name else None)
+
+
+def _teller(
+    gpu: Gpu, format: str, everything: Mapping[str, Mapping[str, GemmCalibration]]
+) -> tuple[str, str]:
+    """Whose constants of which format: own, those of its like, own of bf16, the nearest GPU's."""
+    own = everything.get(gpu.name, {})
+    wanted = [name for name in (format, _MEASURED_AS.get(format)) if name is not None]
+    for name in wanted:
+        if name in own:
+            return gpu.name, name
+    for name in wanted:
+        alike = [n for n in everything if name in everything[n] and _alike(gpu, _gpu(n))]
+        if alike:
+            return _nearest(gpu, tuple(alike)), name
+    for name in _WIDE:
+        if name in own:
+            return gpu.name, name
+    others = tuple(n for n in everything if n != gpu.name) or tuple(everything)
+    nearest = _nearest(gpu, others)
+    return nearest, next(
+        f for f in (*wanted, *_WIDE, *everything[nearest]) if f in everything[nearest]
+    )
+
+
+def _alike(one: Gpu, other: Gpu) -> bool:
+    return abs(math.log(_rate(one) / _rate(other))) < _SAME_RATE
 
 
 def _nearest(gpu: Gpu, names: tuple[str, ...]) -> str:
@@ -122,9 +149,9 @@ def _nearest(gpu: Gpu, names: tuple[str, ...]) -> str:
 
 def _beyond(gpu: Gpu, nearest: Gpu, names: tuple[str, ...]) -> str | None:
     """The nearest GPU on the other side of a rate that no measured family has."""
-    apart = math.log(_rate(gpu) / _rate(nearest))
-    if abs(apart) < _SAME_RATE:
+    if _alike(gpu, nearest):
         return None
+    apart = math.log(_rate(gpu) / _rate(nearest))
     there = tuple(n for n in names if math.log(_rate(_gpu(n)) / _rate(gpu)) * apart > 0)
     return _nearest(gpu, there) if there else None
 

@@ -65,10 +65,10 @@ def stream_calibrations() -> Calibrations[StreamCalibration]:
     return read(CALIBRATIONS / "streams.yaml", StreamCalibration)
 
 
-def stream_calibration(gpu: str) -> StreamCalibration:
+def stream_calibration(gpu: str, family: str | None = None) -> StreamCalibration:
     """A GPU's, by name, or that of the GPU that stands in for it.
 
     >>> stream_calibration("h200").gpu
     'a100-40gb'
     """
-    return stream_calibrations().of(gpu)
+    return stream_calibrations().of(gpu, family)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tilewise.arch import Gpu, load_machine
-from tilewise.arch.gpu_gemm import gemm_calibrations, known_without
+from tilewise.arch.gpu_gemm import gemm_calibrations, known_gemm
 from tilewise.sim.gpu.calibrate import roofline_seconds
 from tilewise.sim.gpu.fit import errors
 from tilewise.sim.gpu.gemm import gemm_seconds, hardware
@@ -27,7 +27,7 @@ def left_out(name: str, measured: pd.DataFrame) -> str:
     """A line: whose constants it takes, and the errors in per cent."""
     gpu = load_machine(name)
     assert isinstance(gpu, Gpu)
-    known = known_without(gpu, FORMAT, (name,))
+    known = known_gemm(gpu, FORMAT, (name,))
     machine = hardware(gpu, FORMAT)
     m, n, k = (measured[axis].to_numpy(float) for axis in "mnk")
     pieces = [slice(first, first + PIECE) for first in range(0, len(m), PIECE)]

@@ -18,6 +18,7 @@ from .energy import kernel_energy
 from .engine import run
 from .gpu.how import How, how
 from .gpu.launches import Launch
+from .gpu.notes import notes_on
 from .gpu.recent import Recent
 from .gpu.run import launches_of, run_launches
 from .losses import account, window_ends
@@ -74,12 +75,14 @@ def simulate(
             )
     format = format or machine.default_format
     chosen = how(machine, model, engine)
+    notes = workload.notes
     if chosen is None or not isinstance(machine, Gpu):
         bound, bindings = _bound(workload, dict(bind or {}), batch)
         spans, operators = execute(bound, machine, format)
     else:
         bound, bindings = _bound_before(workload, dict(bind or {}), batch)
-        spans, operators = _on_gpu(bound, machine, format, chosen)
+        (spans, operators), found = _on_gpu(bound, machine, format, chosen)
+        notes = (*notes, *found)
     from .. import __version__
 
     identity = repr((__version__, bound.content_hash, machine, format, *(chosen or ())))
@@ -99,7 +102,7 @@ def simulate(
         parameters=workload.parameters,
         operators=operators,
         spans=spans,
-        notes=workload.notes,
+        notes=notes,
         gpu=isinstance(machine, Gpu),
         model=chosen.model if chosen else "",
         engine=chosen.engine.name if chosen and chosen.engine else "",
@@ -138,7 +141,7 @@ def execute(
 
 
 _BOUND: Recent[tuple[Workload, dict[str, int]]] = Recent(16)
-_LAUNCHES: Recent[Sequence[Launch]] = Recent(16)
+_LAUNCHES: Recent[tuple[Sequence[Launch], tuple[str, ...]]] = Recent(16)
 
 
 def _bound_before(
@@ -150,13 +153,20 @@ def _bound_before(
     return bound, dict(bindings)
 
 
-def _on_gpu(bound: Workload, gpu: Gpu, format: str, chosen: How) -> Execution:
+def _on_gpu(
+    bound: Workload, gpu: Gpu, format: str, chosen: How
+) -> tuple[Execution, tuple[str, ...]]:
+    """A run, and notes on it."""
     engine = chosen.engine
     if engine is None:
-        return Execution(*run_kernels(bound, gpu, format))
-    key = bound.content_hash, gpu, format, engine
-    made = _LAUNCHES.get(key, lambda: launches_of(bound, gpu, format, engine))
-    return Execution(*run_launches(made, gpu, engine))
+        return Execution(*run_kernels(bound, gpu, format)), ()
+
+    def make() -> tuple[Sequence[Launch], tuple[str, ...]]:
+        made = launches_of(bound, gpu, format, engine)
+        return made, notes_on(made, gpu)
+
+    made, notes = _LAUNCHES.get((bound.content_hash, gpu, format, engine), make)
+    return Execution(*run_launches(made, gpu, engine)), notes
 
 
 def _confidence(operators: Sequence[KernelResult]) -> dict[str, float]:

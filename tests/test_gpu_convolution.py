@@ -70,7 +70,9 @@ def test_a_shape_that_no_fit_has_seen_is_within_a_quarter(
     assert held_out(*sizes.values())[0]
     seconds = measured_s(MEASURED[name], convolution_calibration(name), sizes)[0]
     assert seconds * 1e3 == pytest.approx(ms, rel=0.25)
-    assert on(name, batch, inputs, outputs, out).confidence == "interpolated"
+    assert on(name, batch, inputs, outputs, out).confidence == (
+        "interpolated" if name == "t4" else "extrapolated"  # PCIe boards were measured
+    )
 
 
 def test_the_files_own_errors_are_less_than_half_of_the_rooflines() -> None:

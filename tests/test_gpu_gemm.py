@@ -12,12 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilewise.arch import FormatError, Gpu, MachineError, load_machine
-from tilewise.arch.gpu_gemm import (
-    GemmConstants,
-    gemm_calibrations,
-    known_gemm,
-    known_without,
-)
+from tilewise.arch.gpu_gemm import GemmConstants, gemm_calibrations, known_gemm
 from tilewise.sim.gpu.fit import held_out
 from tilewise.sim.gpu.gemm import (
     GemmHardware,
@@ -197,13 +192,13 @@ def test_an_unmeasured_gpu_takes_its_familys_constants(name: str) -> None:
 
 def test_between_two_families_constants_are_between_theirs() -> None:
     """An A100's tensor cores do half as much as an H200's and twice as much as an L40S's."""
-    known = known_without(gpu("a100-80gb"), "bf16", ("a100-80gb",))
+    known = known_gemm(gpu("a100-80gb"), "bf16", ("a100-80gb",))
     assert (known.gpu, known.beyond, known.own) == ("h200", "l40s", False)
     hopper, ada = (gemm_calibrations()[name]["bf16"].constants for name in ("h200", "l40s"))
     for name in ("step_cycles", "l2_bytes_per_cycle", "dram_fraction", "fill_cycles"):
         middle = (getattr(hopper, name) * getattr(ada, name)) ** 0.5
         assert getattr(known.constants, name) == pytest.approx(middle, rel=0.02)
-    assert known_without(gpu("l40s"), "bf16", ("l40s",)).beyond is None
+    assert known_gemm(gpu("l40s"), "bf16", ("l40s",)).beyond is None
 
 
 def test_what_a_power_limit_leaves_follows_watts_and_joules() -> None:

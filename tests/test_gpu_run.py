@@ -25,6 +25,7 @@ from tilewise.sim.roofline import run_kernels
 from tilewise.sim.simulate import simulate
 from tilewise.sim.spans import UNITS
 from tilewise.workloads import vit, zoo
+from tilewise.workloads.quantization import bit_rules, quantized
 from tilewise.workloads.zoo.pipelines import pipeline
 
 DEIT = zoo.load("deit-small")
@@ -67,6 +68,83 @@ def test_every_gpu_runs_every_engine_and_compiled_is_never_slower(name: str) -> 
         took = {engine: ran(model, gpu, engine).cycles for engine in ENGINES}
         assert took["eager-autocast"] >= took["eager"] >= took["compiled-no-graphs"]
         assert took["compiled-no-graphs"] >= took["compiled"]
+
+
+@pytest.mark.parametrize("format", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("name", GPUS)
+def test_who_does_more_takes_longer_in_every_format(name: str, format: str) -> None:
+    gpu = card(name)
+    engines = [one for one in ENGINES.values() if format == "fp16" or not one.autocast]
+    took = {e.name: ran("deit-small", gpu, e.name, format=format, batch=8).cycles for e in engines}
+    assert took["eager-torch-2.1"] >= took["eager"] >= took["compiled-no-graphs"]
+    assert took["compiled-no-graphs"] >= took["compiled"] >= took["tensorrt"]
+    if format == "fp16":
+        assert took["compiled-autocast"] >= took["compiled-no-graphs"]
+    one_kernel, apart = (
+        ran("deit-small", g, "compiled", format=format, batch=64).cycles
+        for g in (gpu, gpu.replace(fused_attention=False))
+    )
+    assert apart >= one_kernel
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_launches_and_watts_cost_what_they_say(name: str) -> None:
+    gpu = card(name)
+    times = [
+        ran("deit-small", gpu.replace(launch_s=gpu.launch_s * more), "compiled", batch=64).latency_s
+        for more in (1, 2, 4)
+    ]
+    kernels = len(ran("deit-small", gpu, "compiled", batch=64).operators)
+    added = np.diff(times) / gpu.launch_s / np.array([1, 2]) / kernels
+    assert added == pytest.approx(added.mean(), rel=0.01)
+    assert 0.6 < added.mean() < 1.7  # constants have launches of their own, which scale
+    few, many = (
+        ran("deit-small", gpu.replace(tdp_w=gpu.running_w + watts), "compiled", batch=256)
+        for watts in (1.0, 1000.0)
+    )
+    assert few.latency_s > 2 * many.latency_s
+    assert "interpolated" not in few.confidence
+
+
+@pytest.mark.parametrize(("family", "same"), [("hopper", "h100"), ("blackwell", "b200")])
+def test_a_gpu_that_nobody_knows_runs_its_familys_attention(family: str, same: str) -> None:
+    known = card(same)
+    times = [
+        ran("deit-small", gpu, "compiled", batch=64, format="bf16").latency_s
+        for gpu in (known, known.replace(name="mine", family=family))
+    ]
+    assert times[1] == pytest.approx(times[0], rel=0.1)
+
+
+def test_the_label_is_that_of_what_was_measured() -> None:
+    """On an A100 its products were, in bf16 and int8; on a T4 streams in fp32."""
+    a100 = {o.kind: o.confidence for o in ran("deit-small", card(), "compiled").operators[::-1]}
+    assert a100["matmul"] == "interpolated"
+    assert a100["convolution"] == a100["attention"] == a100["normalization"] == "uncalibrated"
+    for format, label in (("fp32", "interpolated"), ("fp16", "extrapolated")):
+        found = ran("deit-small", card("t4"), "eager", format=format, batch=64).operators
+        assert {o.confidence for o in found if o.kind == "normalization"} == {label}
+
+
+def test_a_run_that_memory_does_not_hold_says_so() -> None:
+    assert not ran("deit-small", card(), "compiled", batch=64).notes
+    (note,) = ran("deit-small", card(), "compiled", batch=100_000).notes
+    assert note.startswith("a100-80gb has 80 GB, and weights and the largest kernel's operands")
+
+
+def test_activations_that_no_tensor_core_multiplies_are_said_to_be_wide() -> None:
+    model = quantized(DEIT, bit_rules("W4A16"))
+    (note,) = simulate(model, card("h200")).notes
+    assert note.startswith("h200 does not multiply int16: it is computed in fp32")
+    assert not simulate(quantized(DEIT, bit_rules("W4A8")), card("h200")).notes
+
+
+@pytest.mark.parametrize("engine", ["eager-autocast", "compiled-autocast"])
+def test_autocast_is_to_16_bits_and_of_models_without_bits(engine: str) -> None:
+    with pytest.raises(MappingError, match=r"wanted format fp16 or bf16, got 'fp32'$"):
+        simulate(DEIT, card(), engine=engine, format="fp32")
+    with pytest.raises(MappingError, match=r"without bits of its own, got patch_embed.* int8$"):
+        simulate(quantized(DEIT, bit_rules("W8A8")), card(), engine=engine)
 
 
 @given(st.floats(0, 1e-3), st.floats(0, 1e-3))

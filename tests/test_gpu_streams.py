@@ -135,7 +135,8 @@ def test_long_rows_are_read_again() -> None:
 
 @given(names)
 def test_confidence_says_how_far_from_the_measurements_it_is(name: str) -> None:
-    assert on(name, "softmax", 1 << 16, 1024).confidence == "interpolated"
+    inside = "interpolated" if name == "t4" else "extrapolated"  # PCIe boards were measured
+    assert on(name, "softmax", 1 << 16, 1024).confidence == inside
     assert on(name, "elementwise", 1, 1024).confidence == "extrapolated"
     assert on(name, "softmax", 1 << 12, 1 << 20).confidence == "extrapolated"
     other = MEASURED[name].replace(name="other")

@@ -28,6 +28,7 @@ from ...arch.formats import bits
 from ...arch.gpu_attention import AttentionCalibration, AttentionKernel
 from ..errors import MappingError
 from .arrays import plain, select
+from .changed import launch_ratio
 from .parts import Confidence, Parts
 
 __all__ = ["attention"]
@@ -145,7 +146,7 @@ def _attention(
         wave_s=busy_s - even * tile_s,
         memory_s=even * fill_s + beyond_s + combined / bandwidth,
         vector_s=even * tiling.steps * (step_s - product_s),
-        launch_s=constants.launch_s + combine_s,
+        launch_s=constants.launch_s * launch_ratio(gpu, calibration.gpu) + combine_s,
         confidence=_confidence(gpu, calibration, copies, queries, keys, head_dim),
     )
 
@@ -216,4 +217,4 @@ def _confidence(
         (head_dim, calibration.head_dim),
     )
     inside = all(np.all((x >= span.least) & (x <= span.most)) for x, span in spans)
-    return "interpolated" if inside else "extrapolated"
+    return "interpolated" if inside and calibration.same_board else "extrapolated"

@@ -244,4 +244,5 @@ def _confidence(
     spans += [(count, calibration.channels) for count in channels]
     spans += [(size, calibration.out_size) for size in out_size]
     inside = all(np.all((x >= span.least) & (x <= span.most)) for x, span in spans)
-    return "interpolated" if inside and how == (3, 1, 1) else "extrapolated"
+    inside = inside and how == (3, 1, 1) and calibration.same_board
+    return "interpolated" if inside else "extrapolated"

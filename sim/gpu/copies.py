@@ -1,12 +1,12 @@
-"""What eager PyTorch copies, where a graph has a view or nothing at all.
+"""What PyTorch copies, where a graph has a view or nothing at all.
 
-Its tensors are NCHW, and convolutions on tensor cores compute in NHWC: cuDNN converts what a
+Eager's tensors are NCHW, and convolutions on tensor cores compute in NHWC: cuDNN converts what a
 convolution reads, its weights among it, as it keeps nothing between calls, and what it makes
 (NVIDIA, Convolutional Layers User's Guide, on tensor layouts).  The bias is added by a kernel of
 its own (PyTorch, aten/src/ATen/native/Convolution.cpp).  A product of rows reads an image only once
-its channels are made contiguous, and the other way round; a batched product of heads wants the
-heads one after another, which a fused attention does not (a permutation and a reshape, which is a
-copy, in diffusers' and timm's modules alike).  A concatenation is copied.
+its channels are made contiguous, and the other way round.  A concatenation is copied.  Eager or
+compiled, a batched product of heads wants the heads one after another, which a fused attention
+does not (a permutation and a reshape, which is a copy, in diffusers' and timm's modules alike).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ...workloads.operator import (
 )
 from ..formats import format_of
 from ..plan import layer
+from .engines import Engine
 from .launches import Launch
 
 __all__ = ["with_copies"]
@@ -36,28 +37,31 @@ _Layout = Literal["image", "rows"]
 _IMAGE_RANK = 4
 
 
-def with_copies(made: Sequence[Launch], operators: Sequence[Operator]) -> Iterator[Launch]:
-    """Kernels of one operator each, and between them those that only copy.
+def with_copies(
+    made: Sequence[Launch], operators: Sequence[Operator], engine: Engine
+) -> Iterator[Launch]:
+    """Kernels, and between them those that only copy.
 
     Args:
-        made: The kernels.
+        made: The kernels; of one operator each where the engine copies for layouts.
         operators: All operators, in an order in which they can run.
+        engine: What runs them.
     """
-    layouts = _layouts(operators)
+    layouts = _layouts(operators) if engine.copies else {}
     shapes = {operator.name: operator.shape for operator in operators}
     joined: set[tuple[str, ...]] = set()
     for one in made:
         lead = one.lead
-        for operand in one.reads:
+        for operand in one.reads if engine.copies else ():
             sources = operand.sources
             if len({*map(layer, sources)}) > 1 and sources not in joined:
                 joined.add(sources)
                 yield _copy(one, "concat", operand)
             elif _is_turned(operand, lead, layouts):
                 yield _copy(one, "contiguous", operand)
-        if isinstance(lead, Convolution):
+        if isinstance(lead, Convolution) and engine.copies:
             yield from _convolution(one, lead)
-        elif isinstance(lead, MatMul) and not lead.weights:
+        elif isinstance(lead, MatMul) and not lead.weights and engine.heads:
             yield from _heads(one, lead, shapes)
         else:
             yield one

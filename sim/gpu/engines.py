@@ -29,6 +29,7 @@ class Engine:
             makes their operand, in its kernel.
         copies: Whether tensors are kept as a framework has them, so that layouts are converted,
             views made contiguous and concatenations copied.
+        heads: Whether batched products of heads want them one after another in memory.
         quantizes: Whether tensors are kept in 16 bits or more, and brought to 8 for each product.
         widest_attention: The widest bits in which attention is one kernel.
         attention_times: How much longer that kernel takes than the one that was measured.
@@ -40,6 +41,7 @@ class Engine:
     chains: bool = False
     into_products: bool = False
     copies: bool = False
+    heads: bool = True
     quantizes: bool = True
     widest_attention: int = 32
     attention_times: float = 1.0
@@ -61,6 +63,7 @@ _ALL = (
         chains=True,
         into_products=True,
         graphs=True,
+        heads=False,
         quantizes=False,
         widest_attention=16,
     ),

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from functools import reduce
 
-from ...arch import Gpu
+from ...arch import Gpu, bits
 from ...arch.gpu_attention import attention_calibration
 from ...arch.gpu_convolution import convolution_calibration
 from ...arch.gpu_streams import stream_calibration
 from ...workloads.extent import known
 from ...workloads.operator import Attention, Convolution, MatMul, Normalization, Softmax
 from ...workloads.unfused import unfused_attention
-from ..formats import parameter_size_bits, size_bits
+from ..formats import format_of, parameter_size_bits, size_bits
 from ..roofline import vector_flop
 from .attention import attention
 from .convolution import convolution, convolution_as_gemm
@@ -27,6 +27,8 @@ from .parts import Confidence, Parts
 from .streams import StreamKind, stream
 
 __all__ = ["parts_of"]
+
+_FLASH_BITS = 16  # FlashAttention is for fp16 and bf16, and fewer
 
 _LABELS: tuple[Confidence, ...] = ("interpolated", "extrapolated", "uncalibrated")
 """From the surest to the least sure."""
@@ -88,7 +90,7 @@ def _convolution(lead: Convolution, gpu: Gpu, format: str, between_bytes: int) -
         height, width = lead.out_size
         return convolution(
             gpu,
-            gpu.calibrations.convolution or convolution_calibration(gpu.name),
+            gpu.calibrations.convolution or convolution_calibration(gpu.name, gpu.family),
             batch=known(lead.batch),
             in_channels=lead.in_channels,
             out_channels=lead.out_channels,
@@ -115,24 +117,32 @@ def _convolution(lead: Convolution, gpu: Gpu, format: str, between_bytes: int) -
 
 
 def _attention(lead: Attention, gpu: Gpu, format: str, between_bytes: int) -> Parts:
-    """One kernel; where heads are too wide for it, its two products and the softmax between."""
-    calibration = gpu.calibrations.attention or attention_calibration(gpu.name)
+    """One kernel; where heads are too wide for it, its two products and the softmax between.
+
+    No tiles are known of kernels in 32 bits: they take no longer than what they replace.
+    """
+    calibration = gpu.calibrations.attention or attention_calibration(gpu.name, gpu.family)
     widest = max(known(lead.head_dim), known(lead.value_dim))
+    ways: list[Parts] = []
     if widest <= calibration.kernel.most_head_dim:
-        return attention(
-            gpu,
-            calibration,
-            copies=known(lead.copies),
-            queries=known(lead.queries),
-            keys=known(lead.keys),
-            head_dim=widest,
-            format=format,
+        ways.append(
+            attention(
+                gpu,
+                calibration,
+                copies=known(lead.copies),
+                queries=known(lead.queries),
+                keys=known(lead.keys),
+                head_dim=widest,
+                format=format,
+            )
         )
-    parts = [
-        parts_of(Launch.of(o, [o], o.operands, [o]), gpu, format, between_bytes)
-        for o in unfused_attention(lead)
-    ]
-    return reduce(_sum, parts)
+    if not ways or bits(format) > _FLASH_BITS:
+        parts = [
+            parts_of(Launch.of(o, [o], o.operands, [o]), gpu, format, between_bytes)
+            for o in unfused_attention(lead)
+        ]
+        ways.append(reduce(_sum, parts)._replace(confidence="uncalibrated"))
+    return min(ways, key=lambda way: way.total_s)
 
 
 def _stream(launch: Launch, gpu: Gpu, *, generated: bool) -> Parts:
@@ -143,13 +153,15 @@ def _stream(launch: Launch, gpu: Gpu, *, generated: bool) -> Parts:
         rows, columns = known(lead.rows), known(lead.row_length)
     parts = stream(
         gpu,
-        gpu.calibrations.streams or stream_calibration(gpu.name),
+        gpu.calibrations.streams or stream_calibration(gpu.name, gpu.family),
         kind=kind,
         read_bytes=launch.read_bytes,
         written_bytes=launch.written_bytes,
         rows=max(rows, 1),
         columns=max(columns, 1),
     )
+    if parts.confidence == "interpolated" and format_of(launch.operators[-1]) != "fp32":
+        parts = parts._replace(confidence="extrapolated")  # only fp32 was measured
     vector_s = vector_flop(lead, launch.operators) / gpu.vector_flops - parts.memory_s
     by_rows_s = 0.0 if generated else parts.vector_s
     return parts._replace(vector_s=max(by_rows_s, vector_s, 0.0))

@@ -15,17 +15,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
 from typing import NamedTuple
 
-from ...arch import Gpu, bits, load_machine, machine_names
+from ...arch import Gpu, bits
 from ...workloads.graph import Workload
 from ...workloads.operator import Attention, Convolution, MatMul, Operator
+from ..errors import MappingError
 from ..losses import Losses
 from ..result import KernelResult
 from ..roofline import computed_in, operators_on
 from ..spans import UNITS, Row, Spans
 from .autocast import autocast
+from .changed import has_other_power, is_changed
 from .copies import with_copies
 from .engines import Engine
 from .kernels import parts_of
@@ -35,7 +36,7 @@ from .quantizing import LEAST_BITS, quantizing
 
 __all__ = ["launches_of", "run_launches"]
 
-_MEASURED_ON = ("sms", "clock_hz", "peak_flops", "vector_flops", "dram", "l2_bytes", "tdp_w")
+_AUTOCAST_TO = ("fp16", "bf16")
 
 _HOST, _ARRAY, _VECTOR = (UNITS.index(name) for name in ("host", "array", "vector"))
 
@@ -48,13 +49,28 @@ def launches_of(workload: Workload, gpu: Gpu, format: str, engine: Engine) -> tu
     """
     fused = gpu.fused_attention and bits(format) <= engine.widest_attention
     operators = operators_on(workload, gpu, format, fused_attention=fused)
+    if engine.autocast:
+        _refuse_autocast(operators, format, engine)
     if engine.quantizes:
         wide = next(f for f in (format, gpu.default_format, "fp16") if bits(f) >= LEAST_BITS)
         operators = quantizing(operators, wide, shared=engine.chains)
     if engine.autocast:
         operators = autocast(operators, format)
     made = launches(operators, workload.outputs, engine)
-    return tuple(numbered(with_copies(made, operators) if engine.copies else made))
+    return tuple(numbered(with_copies(made, operators, engine)))
+
+
+def _refuse_autocast(operators: Sequence[Operator], format: str, engine: Engine) -> None:
+    if format not in _AUTOCAST_TO:
+        raise MappingError(
+            f"engine={engine.name}: wanted format {' or '.join(_AUTOCAST_TO)}, got {format!r}"
+        )
+    for operator in operators:
+        if any(bits(operand.format or format) < LEAST_BITS for operand in operator.operands):
+            raise MappingError(
+                f"engine={engine.name}: wanted a model without bits of its own, got "
+                f"{operator.name} with {min(o.format or format for o in operator.operands)}"
+            )
 
 
 def run_launches(
@@ -125,12 +141,12 @@ class _Timed(NamedTuple):
 def _timed(one: Launch, gpu: Gpu, passing: int, engine: Engine) -> _Timed:
     format = computed_in(one.lead, one.operators[-1], gpu)
     parts = parts_of(one, gpu, format, passing, generated=engine.chains)
-    if isinstance(one.lead, Attention) and engine.attention_times > 1:
+    if isinstance(one.lead, Attention) and engine.attention_times > 1 and _has_flash(gpu, format):
         more_s = (engine.attention_times - 1) * (parts.total_s - parts.launch_s)
         parts = parts._replace(edge_s=parts.edge_s + more_s, confidence="uncalibrated")
-    if parts.confidence == "uncalibrated":
+    if parts.confidence == "uncalibrated" or has_other_power(gpu):
         parts = _within_power(one, parts, gpu, format)
-    elif parts.confidence == "interpolated" and _is_changed(gpu):
+    if parts.confidence == "interpolated" and is_changed(gpu):
         parts = parts._replace(confidence="extrapolated")
     clock_hz = gpu.clock_hz
     working = [math.ceil(seconds * clock_hz) for seconds in parts[:5]]
@@ -145,13 +161,9 @@ def _timed(one: Launch, gpu: Gpu, passing: int, engine: Engine) -> _Timed:
     )
 
 
-@lru_cache(maxsize=64)
-def _is_changed(gpu: Gpu) -> bool:
-    """Whether a GPU is no longer the one of its name, which was measured."""
-    if gpu.name not in machine_names():
-        return False
-    shipped = load_machine(gpu.name)
-    return any(getattr(gpu, what) != getattr(shipped, what) for what in _MEASURED_ON)
+def _has_flash(gpu: Gpu, format: str) -> bool:
+    """FlashAttention is for 16 bits and fewer, from Ampere on (its README)."""
+    return bits(format) <= LEAST_BITS and gpu.family not in ("volta", "turing")
 
 
 def _within_power(one: Launch, parts: Parts, gpu: Gpu, format: str) -> Parts:

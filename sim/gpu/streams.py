@@ -141,4 +141,4 @@ def _confidence(
     if kind in ("normalization", "softmax"):
         spans.append((columns, calibration.columns))
     inside = all(np.all((x >= span.least) & (x <= span.most)) for x, span in spans)
-    return "interpolated" if inside else "extrapolated"
+    return "interpolated" if inside and calibration.same_board else "extrapolated"
