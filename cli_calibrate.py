@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,9 +12,13 @@ from .cli_inputs import UserError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .arch import Gpu
     from .sim.gpu.fit_report import Report
 
 __all__ = ["calibrate"]
+
+# A roofline that is far off is beaten by a hair at the bounds of the constants, whatever the data.
+_MOST_ERROR: Final = 0.5
 
 
 def calibrate(
@@ -41,7 +45,9 @@ def calibrate(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", metavar="FILE", help="Where to write; other GPUs in it are kept."),
+        typer.Option(
+            "--out", metavar="FILE", help="Where to write: KIND.yaml; other GPUs in it are kept."
+        ),
     ],
     rows: Annotated[
         str | None,
@@ -69,7 +75,7 @@ def calibrate(
     """Fit a GPU's constants to the kernels of CSV, and report rows that were held out."""
     from .arch import Gpu, load_machine
     from .reports.files import check_writable, write_text
-    from .sim.gpu.calibration_file import check_kind, text_with
+    from .sim.gpu.calibration_file import check_kind, check_name, text_with
     from .sim.gpu.calibration_kinds import FITS
     from .sim.gpu.fitting import CalibrationError
 
@@ -84,15 +90,20 @@ def calibrate(
     machine = load_machine(gpu)
     if not isinstance(machine, Gpu):
         raise UserError(f"--gpu {gpu}: wanted a GPU, got an accelerator")
-    frame = _rows(_table(csv), csv, rows)
+    _check_format(format, machine)
+    hint = check_name(out, kind)
+    frame, rows_of = _rows(_table(csv), csv, rows)
     check_writable([out], inputs=[csv])
     check_kind(out, kind)
     try:
         found = FITS[kind].fit(frame, machine, data=data or csv.name, **given)
     except CalibrationError as error:
         raise UserError(f"{csv}: {error}") from None
+    called = {name: " ".join((machine.name, kind, name)).strip() for name in found}
     for name, one in found.items():
-        typer.echo(_line(" ".join((machine.name, kind, name)).strip(), one.report))
+        _check_error(f"{csv}: {called[name]}{rows_of}", one.report)
+    lines = [_line(f"{called[name]}{rows_of}", one.report) for name, one in found.items()]
+    typer.echo("\n".join(lines) + hint)
     calibrations = {name: one.calibration for name, one in found.items()}
     write_text(out, text_with(out, kind, machine.name, calibrations))
 
@@ -111,19 +122,52 @@ def _table(csv: Path) -> pd.DataFrame:
     return frame
 
 
-def _rows(frame: pd.DataFrame, csv: Path, rows: str | None) -> pd.DataFrame:
-    """The rows of one GPU."""
+def _check_format(format: str | None, machine: Gpu) -> None:
+    """Refuse a format that the machine does not compute in."""
+    names = machine.peak_flops.names
+    if format is not None and format not in names:
+        raise UserError(
+            f"--format {format}: wanted one of {', '.join(names)}, which {machine.name} computes "
+            f"in{nearest(format, names)}"
+        )
+
+
+def _check_error(what: str, report: Report) -> None:
+    """Refuse constants that say no more of unseen rows than a roofline does, or little."""
+    if report.held_out_mape < min(report.roofline_mape, _MOST_ERROR):
+        return
+    raise UserError(
+        f"{what}: wanted a MAPE on the rows held out below {_MOST_ERROR:.0%} and below a "
+        f"roofline's, got {report.held_out_mape:.1%}, and {report.roofline_mape:.1%} of the "
+        "roofline; nothing is written; look at the unit of the latencies (ms), and whether --gpu "
+        "is the machine that was measured"
+    )
+
+
+def _rows(frame: pd.DataFrame, csv: Path, rows: str | None) -> tuple[pd.DataFrame, str]:
+    """The rows of one GPU, and what a report says of whose they are: nothing if no column does."""
     if "gpu" not in frame.columns:
         if rows is not None:
             raise UserError(f"--rows {rows}: {csv} has no column gpu")
-        return frame
+        return frame, ""
+    unnamed = frame["gpu"].isna()
+    if rows is None and unnamed.all():
+        return frame, ""
     gpus = frame["gpu"].astype(str)
-    names = sorted(set(gpus))
+    names = sorted({str(name) for name in gpus[~unnamed]})
+    if rows is None and unnamed.any():
+        raise UserError(
+            f"{csv}: row {frame.index[unnamed.to_numpy()][0]}: gpu: wanted the name of a GPU, got "
+            "none; choose other rows with --rows"
+        )
     if rows is None and len(names) > 1:
         raise UserError(f"{csv}: wanted one GPU, got {', '.join(names)}; choose with --rows")
     if rows is not None and rows not in names:
-        raise UserError(f"--rows {rows}: wanted one of {', '.join(names)}{nearest(rows, names)}")
-    return frame if rows is None else frame[gpus == rows]
+        wanted = f"one of {', '.join(names)}" if names else "no name, as the column gpu is empty"
+        raise UserError(f"--rows {rows}: wanted {wanted}{nearest(rows, names)}")
+    (name,) = names if rows is None else [rows]
+    said = f", rows of {' '.join(name.split())}"  # one line, whatever the name
+    return (frame, said) if rows is None else (frame[(gpus == rows) & ~unnamed], said)
 
 
 def _line(what: str, report: Report) -> str:

@@ -14,7 +14,7 @@ from .gpu_gemm_constants import GemmCalibration, gemm_calibrations
 from .gpu_streams import StreamCalibration
 from .value import Value
 
-__all__ = ["KINDS", "OwnCalibrations", "own_calibrations", "read_kind"]
+__all__ = ["KINDS", "OwnCalibrations", "file_name", "own_calibrations", "read_kind"]
 
 _CLASSES: Final[dict[str, type[Calibration]]] = {
     "attention": AttentionCalibration,
@@ -24,6 +24,15 @@ _CLASSES: Final[dict[str, type[Calibration]]] = {
 
 KINDS: Final = ("gemm", *_CLASSES)
 """Of kernels that are calibrated; each has a file of this name."""
+
+
+def file_name(kind: str) -> str:
+    """The name by which a machine finds the constants of one of `KINDS`.
+
+    >>> file_name("gemm")
+    'gemm.yaml'
+    """
+    return f"{kind}.yaml"
 
 
 class OwnCalibrations(Value, frozen=True):
@@ -65,7 +74,7 @@ def own_calibrations(document: Document) -> OwnCalibrations:
     path = Path(document.file).parent / named
     if not path.exists():
         document.fail(key, f"wanted a folder or a file of constants, got no such file as {path}")
-    names = [f"{kind}.yaml" for kind in KINDS]
+    names = [file_name(kind) for kind in KINDS]
     if path.is_file() and path.name not in names:
         document.fail(key, f"wanted a folder, or {' or '.join(names)}, got {got(path.name, names)}")
     gpu, found = str(document.values.get("name")), dict[str, Any]()

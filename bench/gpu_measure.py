@@ -7,8 +7,9 @@ layouts, group norms and gathered tokens, a block of a ViT padded and packed wit
 of a shipped trace, and whole models, eager and compiled.  Most shapes are the zoo's models'.
 
 Times are medians between CUDA events.  Kernels are recorded in a CUDA graph, several calls behind
-each other, so that the host does not count and operands may stay in L2; whole models are called as
-they are.  The SM clock is what nvidia-smi says behind each row.
+each other, so that the host does not count and operands may stay in L2; products take up to five
+sets of weights in turn, as a model's layers do.  Whole models are called as they are.  The SM clock
+is what nvidia-smi says behind each row.
 """
 
 # torch and diffusers are optional and have no types here.
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,8 +43,11 @@ UNETS = ("sd15-unet", "sdxl-unet")
 CONVOLUTION = (
     "batch", "in_channels", "out_channels", "kernel", "input_size", "stride", "padding",
 )  # fmt: skip
-CALLS_IN_A_GRAPH = 10
+CALLS_IN_A_GRAPH = 10  # or the next multiple of the kernels that take turns
 WARM_UP = 3
+WEIGHT_SETS = 5  # at most: what `sim/gpu/gemm.py` assumes between two uses of the same weights
+ROWS = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+ANY_L2_BYTES = 4096  # of a dry run: its product takes turns too
 
 Row = dict[str, object]
 Action = Callable[[], object]
@@ -74,19 +79,36 @@ class Bench:
         moved = module.to(self.device)
         return moved if self.device == "cpu" else moved.half()
 
-    def kernel(self, action: Action) -> Row:
-        """The time of one kernel, without the host's."""
+    @property
+    def half_formats(self) -> tuple[str, ...]:
+        """Of 16 bits, those that the tensor cores compute in: bf16 since Ampere."""
+        has_bf16 = self.device == "cpu" or self.torch.cuda.get_device_capability() >= (8, 0)
+        return ("float16", "bfloat16") if has_bf16 else ("float16",)
+
+    @property
+    def l2_bytes(self) -> int:
+        """Of what runs it; a CPU's does not matter."""
+        if self.device == "cpu":
+            return ANY_L2_BYTES
+        return int(self.torch.cuda.get_device_properties(self.device).L2_cache_size)
+
+    def kernel(self, *actions: Action) -> Row:
+        """The time of one kernel, without the host's; of several, which take turns, the mean."""
         with self.torch.no_grad():
-            for _ in range(0 if self.tiny else WARM_UP):
+            for action in actions * (0 if self.tiny else WARM_UP):
                 action()
             if self.device == "cpu":
-                return self._row([self._wall_ms(action) for _ in range(self.times)])
+                turns = islice(cycle(actions), max(self.times, len(actions)))
+                return self._row([self._wall_ms(action) for action in turns])
+            # Whole rounds: from one replay to the next, too, each waits for all the others.
+            rounds = -(-CALLS_IN_A_GRAPH // len(actions))
             graph = self.torch.cuda.CUDAGraph()
             self.torch.cuda.synchronize()
             with self.torch.cuda.graph(graph):
-                for _ in range(CALLS_IN_A_GRAPH):
+                for action in actions * rounds:
                     action()
-            taken = [self._event_ms(graph.replay) / CALLS_IN_A_GRAPH for _ in range(self.times)]
+            calls = rounds * len(actions)
+            taken = [self._event_ms(graph.replay) / calls for _ in range(self.times)]
         return self._row(taken)
 
     def model(self, action: Action) -> Row:
@@ -131,7 +153,10 @@ class Bench:
 
 
 def gemm_sizes() -> list[tuple[int, int, int]]:
-    """m, n and k of the products with trained weights of DeiT-S and DeiT-B, and of the UNets."""
+    """m, n and k from 32 rows on: what the zoo multiplies, and its weights by powers of two.
+
+    The zoo's are the products with trained weights of DeiT-S and DeiT-B, and of the UNets.
+    """
     shapes = {
         (known(o.m), known(o.n), known(o.k))
         for model in ("deit-small", "deit-base", *UNETS)
@@ -139,16 +164,25 @@ def gemm_sizes() -> list[tuple[int, int, int]]:
         for o in tw.workload(model).bind({"batch": batch}).operators
         if isinstance(o, MatMul) and o.weights == 1 and o.copies == 1
     }
-    return sorted(shapes)
+    shapes |= {(m, n, k) for _, n, k in shapes for m in ROWS}
+    return sorted(shape for shape in shapes if shape[0] >= ROWS[0])
+
+
+def weight_sets(l2_bytes: int, n: int, k: int, element_bytes: int = 2) -> int:
+    """How many sets of `[n, k]` weights take turns: as many as fill L2, up to five."""
+    return min(max(-(-l2_bytes // (n * k * element_bytes)), 1), WEIGHT_SETS)
 
 
 def gemms(bench: Bench) -> Iterator[Row]:
-    """Products in half precision."""
+    """Products in half precision: the same activations, and weights in turn as layers hold them."""
+    multiply = bench.torch.nn.functional.linear
     for m, n, k in [(8, 16, 8)] if bench.tiny else gemm_sizes():
-        a, b = bench.tensor(m, k), bench.tensor(k, n)
-        yield {"dtype": "float16", "m": m, "n": n, "k": k} | bench.kernel(
-            partial(bench.torch.mm, a, b)
-        )
+        for dtype in bench.half_formats:
+            x = bench.tensor(m, k, dtype=dtype)
+            sets = weight_sets(bench.l2_bytes, n, k)
+            weights = [bench.tensor(n, k, dtype=dtype) for _ in range(sets)]
+            said = {"dtype": dtype, "m": m, "n": n, "k": k, "weight_sets": sets}
+            yield said | bench.kernel(*(partial(multiply, x, one) for one in weights))
 
 
 def convolution_sizes() -> list[tuple[int, ...]]:

@@ -13,6 +13,7 @@ from tilewise.arch.gpu_gemm_constants import gemm_calibrations
 from tilewise.arch.gpu_streams import stream_calibration
 from tilewise.sim.gpu import fit_attention, fit_convolution, fit_streams
 from tilewise.sim.gpu.gemm import gemm_seconds, hardware
+from tilewise.sim.gpu.streams import StreamKind
 
 H200 = Path(machines.__file__).parent / "machines" / "h200.yaml"
 
@@ -63,7 +64,8 @@ def streams(gpu: Gpu) -> pd.DataFrame:
     sizes["written_bytes"] = 4 * sizes["rows"] * sizes["columns"]
     sizes["read_bytes"] = sizes["written_bytes"] * [fit_streams.OPERATORS[n].reads for n in op]
     seconds = np.zeros(count)
-    for kind in {operator.kind for operator in fit_streams.OPERATORS.values()}:
+    each: set[StreamKind] = {operator.kind for operator in fit_streams.OPERATORS.values()}
+    for kind in each:
         rows = kinds == kind
         of_kind = {name: values[rows] for name, values in sizes.items()}
         seconds[rows] = fit_streams.measured_s(gpu, stream_calibration("t4"), kind, of_kind)

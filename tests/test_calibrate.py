@@ -140,6 +140,8 @@ def test_measurements_that_are_wrong_are_refused(
 def test_missing_columns_and_too_few_rows_are_refused(machine: Gpu, made: pd.DataFrame) -> None:
     with pytest.raises(CalibrationError, match=r"latency_ms_median; got m, .*; add or rename n"):
         calibrate_gemm(made.drop(columns="n"), machine)
+    with pytest.raises(CalibrationError, match=r"got dtype, latency.*; add or rename m, n, k$"):
+        calibrate_gemm(made.drop(columns=["m", "n", "k"]), machine)
     with pytest.raises(CalibrationError, match="gemm bf16: wanted at least 150 rows"):
         calibrate_gemm(made.head(20), machine)
 
@@ -202,11 +204,29 @@ def test_the_command_writes_a_file_that_reads_as_what_was_found(
     made.assign(gpu="mine").head(300).to_csv(csv, index=False)
     ended = tilewise("calibrate", "gemm", str(csv), "--gpu", "a100-80gb", "--out", str(out))
     assert ended.code == 0, ended.err
-    assert ended.out.startswith("a100-80gb gemm bf16: ")
+    assert ended.out.startswith("a100-80gb gemm bf16, rows of mine: ")
     assert "held out: MAPE" in ended.out
     known = gemm_calibrations(out)["a100-80gb"]["bf16"]
     assert known.evidence.data == "made.csv"
     assert known.constants.launch_s == pytest.approx(TRUE.launch_s, rel=0.1)
+
+
+def test_rows_of_one_format_need_no_dtype_but_an_option(
+    tilewise: Run, tmp_path: Path, made: pd.DataFrame
+) -> None:
+    csv, out = tmp_path / "made.csv", tmp_path / "gemm.yaml"
+    made.drop(columns="dtype").head(200).to_csv(csv, index=False)
+    given_ = ("calibrate", "gemm", str(csv), "--gpu", "a100-80gb", "--out", str(out))
+    ended = tilewise(*given_)
+    assert ended.code == 2
+    assert ended.err.endswith(
+        "a100-80gb gemm: wanted a column dtype, got none; "
+        "if all rows are of one format, name it: --format fp16\n"
+    )
+    ended = tilewise(*given_, "--format", "bf16")
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("a100-80gb gemm bf16: ")
+    assert set(gemm_calibrations(out)["a100-80gb"]) == {"bf16"}
 
 
 def test_the_command_keeps_other_gpus(tilewise: Run, tmp_path: Path, made: pd.DataFrame) -> None:
@@ -227,8 +247,11 @@ def test_the_command_keeps_other_gpus(tilewise: Run, tmp_path: Path, made: pd.Da
         (("gemm", "{csv}", "--gpu", "h200"), "wanted one GPU, got one, two; choose with --rows"),
         (("gemm", "{csv}", "--gpu", "h200", "--rows", "tw"), "--rows tw: wanted one of one, two"),
         (("gemm", "{csv}", "--gpu", "h200", "--rows", "one"), "wanted the columns m, n, k"),
+        (("gemm", "{csv}", "--gpu", "h200", "--rows", "one", "--format", "bf15"),
+         "--format bf15: wanted one of int8, fp8, fp16, bf16, tf32, fp32, which h200 computes "
+         "in; did you mean bf16?"),
     ],
-)
+)  # fmt: skip
 def test_what_a_user_gets_wrong_is_one_line(
     tilewise: Run, tmp_path: Path, arguments: tuple[str, ...], text: str
 ) -> None:

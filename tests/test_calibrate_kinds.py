@@ -87,8 +87,8 @@ def test_the_command_finds_constants_that_predict_what_the_model_made(
     ended = tilewise("calibrate", kind, str(csv), *arguments, *kernel)
     assert ended.code == 0, ended.err
     found = re.fullmatch(
-        rf"mine {kind}( fp16)?: (\d+) rows fitted, (\d+) held out: MAPE ([\d.]+)%, "
-        r"a roofline's \d+%(; the data do not tell [\w., ]+)?\n",
+        rf"mine {kind}( fp16)?, rows of this one: (\d+) rows fitted, (\d+) held out: "
+        r"MAPE ([\d.]+)%, a roofline's \d+%(; the data do not tell [\w., ]+)?\n",
         ended.out,
     )
     assert found, ended.out
@@ -144,6 +144,118 @@ def test_wrong_measurements_are_refused_with_the_row_of_the_file(tilewise: Run, 
     assert Path("wrong.csv").read_text().splitlines()[line - 1].endswith(("-1.0,b", "-1.0"))
 
 
+COUNTED = {
+    "gemm": "m",
+    "attention": "sequence",
+    "streams": "columns",
+    "convolution": "in_channels",
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1e30, 1e19, 2.0**41])
+def test_a_size_beyond_any_memory_is_refused(tilewise: Run, kind: str, size: float) -> None:
+    rows, name = MADE[kind](loaded("h200")), COUNTED[kind]
+    rows[name] = rows[name].astype(float)
+    rows.loc[5, name] = size
+    rows.to_csv("large.csv", index=False)
+    text = refused(tilewise, kind, "large.csv", *OUT)
+    assert f"row 7: {name}: wanted at most 1099511627776, got {size!r}; drop the row" in text
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "gemm"])
+def test_sizes_whose_product_is_beyond_integers_are_refused(tilewise: Run, kind: str) -> None:
+    rows = MADE[kind](loaded("h200"))
+    columns = {
+        "attention": ["batch", "heads"],
+        "streams": ["rows", "columns"],
+        "convolution": ["batch", "in_channels"],
+    }[kind]
+    rows.loc[5, columns] = 2**40
+    rows.to_csv("large.csv", index=False)
+    text = refused(tilewise, kind, "large.csv", *OUT)
+    assert re.search(
+        r"row 7: (\w+ x )+\w+: wanted at most 1125899906842624, got \d\.\d+e\+\d+;", text
+    )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("time", ["1e-320", "1e300"])
+def test_a_time_that_no_kernel_takes_is_refused(tilewise: Run, time: str) -> None:
+    rows = MADE["streams"](loaded("h200"))
+    rows.loc[5, "latency_ms"] = float(time)
+    rows.to_csv("times.csv", index=False)
+    text = refused(tilewise, "streams", "times.csv", *OUT)
+    assert "row 7: latency_ms: wanted milliseconds from 1e-06 to 1e+09, got " in text
+
+
+def test_a_head_that_no_tile_holds_is_refused_with_its_row(tilewise: Run) -> None:
+    rows = MADE["attention"](loaded("h200"))
+    rows.loc[5, "head_dim"] = 300
+    rows.to_csv("wide.csv", index=False)
+    text = refused(tilewise, "attention", "wide.csv", *OUT)
+    assert text.endswith(
+        "wide.csv: h200 attention: row 7: head_dim: wanted at most 256 for fa3, got 300; "
+        "drop the row\n"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("times", ["microseconds", "constant"])
+def test_times_that_no_constants_explain_are_refused(tilewise: Run, kind: str, times: str) -> None:
+    rows, column = MADE[kind](loaded("h200")), TIMES[kind]
+    rows[column] = 1.0 if times == "constant" else 1e3 * rows[column]
+    rows.assign(gpu="a board").to_csv("strange.csv", index=False)
+    text = refused(tilewise, kind, "strange.csv", *OUT)
+    assert re.search(
+        rf"strange.csv: h200 {kind}( fp16)?, rows of a board: wanted a MAPE on the rows held out "
+        r"below 50% and below a roofline's, got [\d.]+%, and [\d.]+% of the roofline; nothing is "
+        r"written; look at the unit of the latencies \(ms\), and whether --gpu is the machine",
+        text,
+    )
+
+
+def test_rows_of_no_gpu_are_not_those_of_one(tilewise: Run) -> None:
+    rows = MADE["attention"](loaded("h200")).assign(gpu="b200_sxm")
+    rows.assign(gpu=None).to_csv("none.csv", index=False)
+    rows.loc[[4, 9], "gpu"] = None
+    rows.to_csv("some.csv", index=False)
+    text = refused(tilewise, "attention", "some.csv", *OUT)
+    assert "some.csv: row 6: gpu: wanted the name of a GPU, got none; choose other" in text
+    text = refused(tilewise, "attention", "none.csv", *OUT, "--rows", "nan")
+    assert "--rows nan: wanted no name, as the column gpu is empty" in text
+    out = ("--gpu", "h200", "--out", "attention.yaml")
+    ended = tilewise("calibrate", "attention", "some.csv", *out, "--rows", "b200_sxm")
+    found = re.match(r"h200 attention, rows of b200_sxm: (\d+) rows fitted, (\d+) held", ended.out)
+    assert found, ended.err
+    assert int(found[1]) + int(found[2]) == len(rows) - 2
+    ended = tilewise("calibrate", "attention", "none.csv", *out)
+    assert ended.out.startswith("h200 attention: "), ended.err
+
+
+def test_a_file_named_after_another_kind_is_refused(tilewise: Run) -> None:
+    MADE["attention"](loaded("h200")).to_csv("a.csv", index=False)
+    for name in ("gemm.yaml", "streams.yml"):
+        text = refused(tilewise, "attention", "a.csv", "--gpu", "h200", "--out", name)
+        assert f"{name}: wanted a name that is not of other kernels" in text
+        assert "a machine's calibrations wants attention in attention.yaml" in text
+        assert not Path(name).exists()
+
+
+def test_a_file_that_no_machine_would_read_is_written_and_said_so(tilewise: Run) -> None:
+    MADE["attention"](loaded("h200")).to_csv("a.csv", index=False)
+    hint = "; a machine's calibrations wants mine.yaml named attention.yaml\n"
+    for name, said in (("mine.yaml", True), ("attention.yaml", False)):
+        ended = tilewise("calibrate", "attention", "a.csv", "--gpu", "h200", "--out", name)
+        assert ended.code == 0, ended.err
+        assert ended.out.endswith(hint) is said
+        assert ended.out.count("\n") == 1
+        assert "rows of" not in ended.out  # no column says whose
+        assert set(read_kind("attention", Path(name))) == {"h200"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_shape_measured_often_is_refused(tilewise: Run, kind: str) -> None:
     rows = MADE[kind](loaded("h200"))
@@ -172,7 +284,7 @@ def test_attention_is_calibrated_on_a_gpu_without_bf16() -> None:
         (("attention", "a.csv", "--gpu", "h200", "--out", "no/out.yaml"), "there is no folder"),
         (("attention", "a.csv", "--gpu", "h200", "--out", "a.csv"), "a.csv is an input"),
         (("attention", "a.csv", "--gpu", "h200", "--out", "mine.yaml"), "mine.yaml:2: kind:"),
-        (("gemm", "a.csv", *OUT, "--format", "fp9"), "wanted one of int8, fp8, fp16, bf16"),
+        (("gemm", "a.csv", *OUT, "--format", "fp9"), "--format fp9: wanted one of int8, fp8, fp16"),
     ],
 )  # fmt: skip
 def test_what_a_user_gets_wrong_is_one_line(

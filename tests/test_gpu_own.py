@@ -17,7 +17,7 @@ from tilewise.arch import MachineError, load_machine, sources
 from tilewise.arch.gpu_attention import AttentionCalibration
 from tilewise.arch.gpu_calibration import CALIBRATIONS
 from tilewise.arch.gpu_gemm import gemm_calibrations, known_gemm
-from tilewise.arch.gpu_own import KINDS, read_kind
+from tilewise.arch.gpu_own import KINDS, file_name, read_kind
 from tilewise.reports.show import machine_view
 from tilewise.sim.gpu.calibration_file import text_with
 from tilewise.sim.gpu.gemm import gemm_time
@@ -37,7 +37,7 @@ def write(folder: Path, kind: str, gpu: str = "mine", **changed: float) -> Path:
             for name, one in found.items()
         }
     folder.mkdir(exist_ok=True)
-    file = folder / f"{kind}.yaml"
+    file = folder / file_name(kind)
     file.write_text(text_with(file, kind, gpu, found), encoding="utf-8")
     return file
 

@@ -12,7 +12,7 @@ from ...arch import Gpu, bits
 from ...arch.gpu_gemm_constants import GemmCalibration, GemmConstants, GemmEvidence, GemmHull
 from .fit import Bounds, Errors, Fitted, errors, fit, held_out
 from .fit_report import Report, today
-from .fitting import CalibrationError, check_split, columns
+from .fitting import CalibrationError, check_split, columns, missing
 from .gemm import GemmHardware, gemm_seconds, hardware, least_bytes, plan, price
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ _QUANTIZER: Final[Mapping[str, Bounds]] = {
 }
 _QUANTIZER_BYTES: Final = 3.0
 _SAMPLE: Final = 1500
+_COLUMNS: Final = ("m", "n", "k", "latency_ms_median")
 _NAMES: Final[Mapping[str, str]] = {"bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -120,11 +121,13 @@ def calibrate_gemm(
     """
     machine = hardware(gpu, format)
     what = f"{gpu.name} gemm {format}"
+    missing(frame, _COLUMNS, what)  # of the whole table, before its formats are looked at
+    *axes, time = _COLUMNS
     sizes, measured_s = columns(
         _of_format(frame, format),
-        ("m", "n", "k"),
+        axes,
         what,
-        time="latency_ms_median",
+        time=time,
         least=10 * len(GEMM_BOUNDS),  # ten for each constant
     )
     shapes = np.stack([*sizes.values()], axis=1)
@@ -191,13 +194,18 @@ def calibrate_formats(
     """
     if format is not None:
         return {format: calibrate_gemm(frame, gpu, format, data=data)}
+    what = f"{gpu.name} gemm"
+    missing(frame, _COLUMNS, what)
     if "dtype" not in frame.columns:
-        raise CalibrationError("columns: wanted dtype, or one format; got neither")
+        raise CalibrationError(
+            f"{what}: wanted a column dtype, got none; "
+            f"if all rows are of one format, name it: --format {gpu.default_format}"
+        )
     names = sorted(set(_formats(frame)))
     formats = [name for name in names if name in gpu.peak_flops]
     if not formats:
         have = ", ".join(gpu.peak_flops.names)
-        raise CalibrationError(f"dtype: wanted one of {have}, got {', '.join(names)}")
+        raise CalibrationError(f"{what}: dtype: wanted one of {have}, got {', '.join(names)}")
     formats.sort(key=lambda name: -bits(name))
     reports: dict[str, GemmReport] = {}
     for name in formats:

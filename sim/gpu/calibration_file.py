@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 from yaml import MappingNode, Node, ScalarNode
 
-from ...arch.gpu_own import read_kind
+from ...arch import MachineError
+from ...arch.gpu_own import KINDS, file_name, read_kind
 from ...arch.value import Value
 
-__all__ = ["check_kind", "text_with"]
+__all__ = ["check_kind", "check_name", "text_with"]
 
 _HEAD = "# Constants of {kind} kernels, fitted by `tilewise calibrate {kind}`.\n"
 
@@ -26,6 +27,26 @@ def check_kind(file: Path, kind: str) -> None:
     """
     if file.is_file() and file.stat().st_size:
         read_kind(kind, file)
+
+
+def check_name(file: Path, kind: str) -> str:
+    """Refuse a file that is named after another kind, since a machine reads it as that kind.
+
+    Returns:
+        What to say of a name that no machine reads; nothing of the one it does.
+
+    Raises:
+        MachineError: if the file is named after another of `arch.gpu_own.KINDS`.
+    """
+    wanted = file_name(kind)
+    if file.stem in KINDS and file.stem != kind:
+        raise MachineError(
+            f"{file}: wanted a name that is not of other kernels, got that of {file.stem}; "
+            f"a machine's calibrations wants {kind} in {wanted}"
+        )
+    if file.name == wanted:
+        return ""
+    return f"; a machine's calibrations wants {file} named {wanted}"
 
 
 def text_with(file: Path, kind: str, gpu: str, calibrations: Mapping[str, Value]) -> str:

@@ -17,7 +17,7 @@ from ...arch.gpu_attention import (
 )
 from .attention import attention
 from .fit_report import Report, error, evidence, measured, report
-from .fitting import Bound, at_bound, check_split, columns, fit, held_out
+from .fitting import Bound, at_bound, check_split, columns, fit, held_out, refuse_above
 
 __all__ = ["SIZES", "calibrate_attention", "predicted_s"]
 
@@ -60,10 +60,14 @@ def calibrate_attention(
         date: For the record; today if None.
 
     Raises:
-        CalibrationError: as `columns` and `fit`.
+        CalibrationError: as `columns` and `fit`, or for a head that no tile of the kernel holds.
     """
     what = f"{gpu.name} attention"
     sizes, seconds = columns(frame, SIZES, what)
+    most, why = kernel.most_head_dim, f" for {kernel.name}"
+    refuse_above(frame, what, "head_dim", sizes["head_dim"], most, why)
+    product = np.prod([values.astype(np.float64) for values in sizes.values()], axis=0)
+    refuse_above(frame, what, " x ".join(SIZES), product)
     lengths = held_out(sizes["sequence"])
     hidden = held_out(*sizes.values()) | lengths
     check_split(hidden, what)

@@ -13,11 +13,12 @@ from ...arch import Gpu
 from ...arch.gpu_convolution import ConvolutionCalibration, ConvolutionConstants
 from .convolution import harness_s
 from .fit_report import Report, error, evidence, measured, report
-from .fitting import Bound, at_bound, check_split, columns, fit, held_out, refuse
+from .fitting import Bound, at_bound, check_split, columns, fit, held_out, refuse, refuse_above
 
 __all__ = ["SIZES", "calibrate_convolution", "measured_s"]
 
 SIZES = ("batch", "in_channels", "out_channels", "kernel", "input_size", "stride", "padding")
+_IN_MACS = ("batch", "in_channels", "out_channels", "input_size", "input_size")
 
 # Physical: shares of a peak are at most 1; transforms may find in L2 what was passed on, at up to
 # 5 times the DRAM's rate; a harness adds tens of microseconds.
@@ -56,6 +57,8 @@ def calibrate_convolution(
     sizes, seconds = columns(frame, SIZES, what)
     for name, wanted in (("kernel", 3), ("stride", 1), ("padding", 1)):
         refuse(frame, what, name, (wanted,))
+    product = np.prod([sizes[name].astype(np.float64) for name in _IN_MACS], axis=0)
+    refuse_above(frame, what, " x ".join(_IN_MACS), product)
     hidden = held_out(*sizes.values())
     check_split(hidden, what)
     seen = ~hidden

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from ...arch import Gpu
 from ...arch.gpu_streams import SHORT_SOFTMAX_COLUMNS, StreamCalibration, StreamConstants
 from .fit_report import Report, error, evidence, measured, report
-from .fitting import Bound, CalibrationError, at_bound, check_split, columns, fit, held_out, refuse
+from .fitting import (
+    Bound,
+    CalibrationError,
+    at_bound,
+    check_split,
+    columns,
+    fit,
+    held_out,
+    refuse,
+    refuse_above,
+)
 from .streams import StreamKind, overhead_s, stream
 
 __all__ = ["OPERATORS", "SIZES", "calibrate_streams", "measured_s"]
@@ -76,6 +86,8 @@ def calibrate_streams(
     """
     what = f"{gpu.name} streams"
     sizes, seconds = columns(frame, SIZES, what)
+    product = sizes["rows"].astype(np.float64) * sizes["columns"]
+    refuse_above(frame, what, "rows x columns", product)
     operators = _operators(frame, what)
     kinds = np.asarray([OPERATORS[op].kind for op in operators])
     reads = np.asarray([OPERATORS[op].reads for op in operators], dtype=np.int64)

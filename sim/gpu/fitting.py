@@ -19,7 +19,9 @@ __all__ = [
     "columns",
     "fit",
     "held_out",
+    "missing",
     "refuse",
+    "refuse_above",
 ]
 
 Floats = NDArray[np.float64]
@@ -27,6 +29,9 @@ Floats = NDArray[np.float64]
 Bound = tuple[float, float, float]
 """The least, a usual, and the most value of a constant."""
 
+_MOST_SIZE = 2**40  # rows or columns: far beyond any GPU's memory, and exact in all that follows
+_MOST_PRODUCT = 2**50  # of a kernel's sizes: times bytes and taps it is still a whole number
+_MILLISECONDS = (1e-6, 1e9)  # a cycle or two, and eleven days
 _STARTS = 3
 _SEED = 2026
 _USUAL_ERROR = 0.1  # beyond it, a row counts by its error, not by its square: clocks throttle
@@ -54,16 +59,10 @@ def columns(
         least: How many rows are wanted; five for each size if None.
 
     Raises:
-        CalibrationError: A column is missing, rows are too few, or one holds what is no size or
-            time.
+        CalibrationError: A column is missing, rows are too few, or one holds what is no size (a
+            whole number from 1 to 2^40) or no time.
     """
-    for name in (*sizes, time):
-        if name not in frame.columns:
-            have = ", ".join(str(column) for column in frame.columns) or "none"
-            raise CalibrationError(
-                f"{what}: wanted the columns {', '.join(sizes)}, {time}; got {have}; "
-                f"add or rename {name}"
-            )
+    missing(frame, (*sizes, time), what)
     least = 5 * len(sizes) if least is None else least
     if len(frame) < least:
         raise CalibrationError(
@@ -76,17 +75,43 @@ def columns(
         _refuse(frame, what, name, ~positive, "a number above 0")
         if name != time:
             _refuse(frame, what, name, numbers % 1 != 0, "a whole number")
+            # Before it becomes an integer of 64 bits, which what is larger wraps around.
+            _refuse(frame, what, name, numbers > _MOST_SIZE, f"at most {_MOST_SIZE}")
+        else:
+            least_ms, most_ms = _MILLISECONDS
+            beyond = (numbers < least_ms) | (numbers > most_ms)
+            _refuse(frame, what, name, beyond, f"milliseconds from {least_ms:g} to {most_ms:g}")
         found[name] = numbers
     times = found.pop(time) * 1e-3
     return {name: values.astype(np.int64) for name, values in found.items()}, times
 
 
+def missing(frame: pd.DataFrame, wanted: Sequence[str], what: str) -> None:
+    """Refuse a table that lacks columns; the error names all of them.
+
+    Raises:
+        CalibrationError: It does.
+    """
+    absent = [name for name in wanted if name not in frame.columns]
+    if absent:
+        have = ", ".join(str(column) for column in frame.columns) or "none"
+        raise CalibrationError(
+            f"{what}: wanted the columns {', '.join(wanted)}; got {have}; "
+            f"add or rename {', '.join(absent)}"
+        )
+
+
 def _refuse(
-    frame: pd.DataFrame, what: str, name: str, wrong: NDArray[np.bool_], wanted: str
+    frame: pd.DataFrame,
+    what: str,
+    name: str,
+    wrong: NDArray[np.bool_],
+    wanted: str,
+    values: NDArray[Any] | None = None,
 ) -> None:
     if wrong.any():
         row = int(np.argmax(wrong))
-        value = frame[name].iloc[row]
+        value = frame[name].iloc[row] if values is None else values[row]
         value = value.item() if isinstance(value, np.generic) else value
         raise CalibrationError(
             f"{what}: row {frame.index[row]}: {name}: wanted {wanted}, got {value!r}; drop the row"
@@ -101,6 +126,31 @@ def refuse(frame: pd.DataFrame, what: str, name: str, wanted: Sequence[object]) 
     """
     text = f"one of {', '.join(map(str, wanted))}" if len(wanted) > 1 else str(wanted[0])
     _refuse(frame, what, name, ~frame[name].isin(list(wanted)).to_numpy(), text)
+
+
+def refuse_above(
+    frame: pd.DataFrame,
+    what: str,
+    name: str,
+    values: NDArray[Any],
+    most: int = _MOST_PRODUCT,
+    why: str = "",
+) -> None:
+    """Refuse rows in which a column, or what is worked out of several, is more than `most`.
+
+    Args:
+        frame: The measurements, for the row's number.
+        what: Of what these are measurements.
+        name: What errors call the values.
+        values: One a row; products as floats, since integers would wrap around.
+        most: By default what integers of 64 bits hold with the bytes of each number.
+        why: Who wants no more, for errors.
+
+    Raises:
+        CalibrationError: A row has more.
+    """
+    wanted = f"at most {most}{why}"
+    _refuse(frame, what, name, np.asarray(values > most), wanted, values)
 
 
 def held_out(*sizes: NDArray[np.int64], one_in: int = 5) -> NDArray[np.bool_]:
