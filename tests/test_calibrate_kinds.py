@@ -105,7 +105,7 @@ def test_the_command_finds_constants_that_predict_what_the_model_made(
 
 
 def test_attention_takes_the_kernel_that_the_gpu_is_known_to_run(tmp_path: Path) -> None:
-    assert [kernel_of(loaded(name)).name for name in ("t4", "h200", "b200")] == [
+    assert [kernel_of(loaded(name)).name for name in ("a10", "h200", "b200")] == [
         "fa2",
         "fa3",
         "fa4",

@@ -3,10 +3,14 @@
 FlashAttention (Dao, ICLR 2024; Shah et al., NeurIPS 2024) gives every block of threads a tile of
 queries and lets it walk over all keys: a product, a softmax, a product.  So a kernel takes
 
-    launch + max(waves x (start of a tile + steps x step), DRAM),
-    step = max(products, softmax) + exposed x min(products, softmax),
+    launch + longer(SMs, DRAM) + exposed_memory x shorter(SMs, DRAM) + combine,
+    SMs  = ceil(tiles x parts / number of SMs) x tile,
+    tile = (tile_s + fill) / resident + steps x step,
+    step = longer(products, softmax) + exposed_softmax x shorter(products, softmax),
 
-where tiles, steps and the head's columns are whole: a length of 197 costs as much as 256 where the
+where a tile fills with its first operands at a share of the DRAM's rate, DRAM counts only if
+operands and results exceed L2, and parts of split keys are combined by a kernel of their own;
+tiles, steps and the head's columns are whole: a length of 197 costs as much as 256 where the
 tile has 128 rows.  The exponentials run on special-function units beside the tensor cores, 16 a
 cycle on every SM since Volta (NVIDIA, CUDA C++ Programming Guide, table of arithmetic throughput);
 at 64 columns they take Hopper as long as the products do.

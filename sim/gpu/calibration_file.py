@@ -71,7 +71,9 @@ def text_with(file: Path, kind: str, gpu: str, calibrations: Mapping[str, Value]
     root = yaml.compose(text, Loader=yaml.SafeLoader) or _node({})
     for format, calibration in calibrations.items():
         _put(root, (gpu, format) if kind == "gemm" else ("gpus", gpu), _node(_plain(calibration)))
-    said: str = yaml.serialize(root, Dumper=yaml.SafeDumper, width=100, allow_unicode=True)
+    said: str = yaml.serialize(  # pyright: ignore[reportUnknownMemberType]
+        root, Dumper=yaml.SafeDumper, width=100, allow_unicode=True
+    )
     return (head or _HEAD.format(kind=kind)) + said
 
 

@@ -94,9 +94,9 @@ def kernel_of(gpu: Gpu, name: str | None = None) -> AttentionKernel:
     own: AttentionCalibration | None = gpu.calibrations.attention
     if own is not None:
         return own.kernel
-    if gpu.name not in {*shipped.by_gpu, *shipped.uses}:
+    if not {gpu.name, gpu.family} & {*shipped.by_gpu, *shipped.uses}:
         raise MachineError(
             f"{gpu.name}: which attention kernel it runs is not known; "
             f"name it with --kernel: {' or '.join(kernels)}"
         )
-    return shipped.of(gpu.name).kernel
+    return shipped.of(gpu.name, gpu.family).kernel

@@ -111,7 +111,7 @@ def _refuse(
 ) -> None:
     if wrong.any():
         row = int(np.argmax(wrong))
-        value = frame[name].iloc[row] if values is None else values[row]
+        value: Any = frame[name].iloc[row] if values is None else values[row]
         value = value.item() if isinstance(value, np.generic) else value
         raise CalibrationError(
             f"{what}: row {frame.index[row]}: {name}: wanted {wanted}, got {value!r}; drop the row"

@@ -1,10 +1,11 @@
 """Kernels that only move bytes: a launch, and the bytes at the bandwidth the DRAM gives.
 
-    time = launch + max(bytes / bandwidth, rows / SMs x a row's least time)
+    time = launch + longer(bytes / bandwidth, ceil(rows / SMs) x a row's least time)
 
-so that the bandwidth seen, bytes over time, rises with size and halves where a launch lasts as long
-as the transfer (Little's law: what is in flight is bandwidth times latency).  Norms and long
-softmaxes read a row more than once; what does not stay on chip comes from DRAM again.
+where a row's time is cycles.  So the bandwidth seen, bytes over time, rises with size and halves
+where a launch lasts as long as the transfer (Little's law: what is in flight is bandwidth times
+latency).  Norms and long softmaxes read a row more than once; what does not stay on chip comes from
+DRAM again.
 
 Operands that fit in L2 were measured only where a harness's overhead is most of the time, so none
 is said to be faster for that.
