@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .cli_inputs import UserError, bindings, input_files, pruned_workload
-from .cli_options import WORKLOAD, Bind, Format, Json, Keep, On, Prune
+from .cli_inputs import UserError, bindings, input_files, pruned_workload, refuse_format
+from .cli_options import WORKLOAD, Bind, Engine, Format, GpuModel, Json, Keep, On, Prune
 
 __all__ = ["advise"]
 
@@ -33,6 +33,8 @@ def advise(
     keep: Keep = None,
     bind: Bind = None,
     format: Format = None,
+    engine: Engine = None,
+    gpu_model: GpuModel = None,
     json: Json = None,
 ) -> None:
     """Say which token counts are worth reaching.
@@ -48,6 +50,7 @@ def advise(
 
     outputs = Outputs(json=json, inputs=input_files(workload, on, *([tokens] if tokens else [])))
     machine, given = load_machine(on), bindings(bind or [])
+    refuse_format(machine, format)
     model, fitted = pruned_workload(workload, prune, keep), None
     if tokens is not None:
         from .workloads.tokens import trace
@@ -62,7 +65,16 @@ def advise(
         fitted = found.fitted(patches_of(model, given))
         given = fitted.mean_binding() | given
     with steps(1, outputs.console) as step:
-        report = advise(model, machine, bind=given, images=batch, format=format, progress=step)
+        report = advise(
+            model,
+            machine,
+            bind=given,
+            images=batch,
+            format=format,
+            engine=engine,
+            model=gpu_model,
+            progress=step,
+        )
     for line in advice_lines(report, fitted):
         parts = wrap(line, outputs.console.width, subsequent_indent=_INDENT, break_on_hyphens=False)
         for part in parts:

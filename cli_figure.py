@@ -11,8 +11,15 @@ import typer
 
 from .cli_figure_space import OF_SPACES, of_space
 from .cli_figure_workload import OF_WORKLOADS, Asked
-from .cli_inputs import UserError, bindings, input_files, nearest, pruned_workload
-from .cli_options import WORKLOAD, Bind, Format, Keep, Policies, Prune
+from .cli_inputs import (
+    UserError,
+    bindings,
+    input_files,
+    nearest,
+    pruned_workload,
+    refuse_format,
+)
+from .cli_options import WORKLOAD, Bind, Engine, Format, GpuModel, Keep, Policies, Prune
 from .cli_workloads import traced_workload
 
 if TYPE_CHECKING:
@@ -88,6 +95,8 @@ def figure(
     keep: Keep = None,
     bind: Bind = None,
     format: Format = None,
+    engine: Engine = None,
+    gpu_model: GpuModel = None,
 ) -> None:
     """Draw a figure for a paper.
 
@@ -105,6 +114,7 @@ def figure(
     from .reports.files import check_writable, made
     from .reports.outputs import Outputs
     from .reports.progress import steps
+    from .sim.gpu.how import how
     from .sim.policies import policies as policies_named
     from .sim.policies import policy as policy_named
 
@@ -129,6 +139,7 @@ def figure(
         unwanted = {
             "--on": on, "--bind": " ".join(bind or []), "--format": format, "--prune": prune,
             "--keep": keep, "--batch": batch if batch > 1 else None,
+            "--engine": engine, "--gpu-model": gpu_model,
         }  # fmt: skip
         for option, value in unwanted.items():
             if value:
@@ -146,6 +157,8 @@ def figure(
     one = policy_named("exact" if policy is None else policy)
     some = None if policies is None else policies_named(policies)
     machine, pairs = load_machine(on), bindings(bind or [])
+    refuse_format(machine, format)
+    how(machine, gpu_model, engine)  # a wrong one is refused before any work
     if tokens is None:
         model, fitted, base = pruned_workload(workload, prune, keep), None, None
     else:
@@ -153,14 +166,15 @@ def figure(
     parts = [what, model.name, machine.name, f"{prune}-keep-{keep}" if prune else ""]
     parts += [format or "", fitted.name if fitted else "", one.name if what == "waterfall" else ""]
     parts += [f"batch{batch}"] if batch > 1 else []
-    parts += [objectives or ""]
+    parts += [objectives or "", engine or "", gpu_model or ""]
     name = re.sub(r"[^\w.-]+", "-", "-".join(part for part in parts if part))
     inputs = input_files(workload, on, *([tokens] if tokens else []))
     check_writable(paths(made(out), name, table=kind.table), inputs)
     with steps(1, Outputs().console) as step:
         asked = Asked(
-            model, machine, pairs, batch, format, fitted, base, one, some, objectives, wide, step
-        )
+            model, machine, pairs, batch, format, fitted, base, one, some, objectives, wide, step,
+            engine, gpu_model,
+        )  # fmt: skip
         drawn = kind.draw(asked)
     _write(drawn, out, name, inputs)
 

@@ -33,6 +33,8 @@ class Asked(NamedTuple):
     objectives: str | None
     width: Width
     progress: Callable[[str], None]
+    engine: str | None
+    gpu_model: str | None
 
 
 class OfWorkload(NamedTuple):
@@ -56,6 +58,8 @@ def _cliff(asked: Asked) -> Drawn:
         format=asked.format,
         bind=asked.bind,
         sweep_dataflows=True,
+        engine=asked.engine,
+        model=asked.gpu_model,
         progress=asked.progress,
     )
     bound = {s.name for s in asked.workload.symbols if s.default is not None} | {*asked.bind}
@@ -85,6 +89,8 @@ def _sparsity(asked: Asked) -> Drawn:
         images=asked.images,
         format=asked.format,
         bind=asked.bind,
+        engine=asked.engine,
+        model=asked.gpu_model,
         progress=asked.progress,
     )
     return Drawn(
@@ -200,6 +206,8 @@ def _ragged(asked: Asked, policies: Sequence[Policy] | None) -> tuple[RaggedRun,
         symbols=trace.over if trace else (),
         most=trace.patches if trace else None,
         base=asked.base,
+        engine=asked.engine,
+        model=asked.gpu_model,
         progress=lambda one: asked.progress(f"{one.name}, {len(counts):,} images"),
     )
     return run, tokens

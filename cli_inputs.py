@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from .arch import SystolicArray
+    from .arch import Accelerator, Gpu, SystolicArray
     from .workloads import Workload
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "message",
     "nearest",
     "pruned_workload",
+    "refuse_format",
     "refuse_repeats",
     "refuse_unbound_batch",
     "spread",
@@ -172,6 +173,21 @@ def refuse_unbound_batch(workload: Workload, given: Mapping[str, int], batch: in
             f"{missing}bind {'them' if others else 'it'}, for example {first}=1{examples}"
         )
     raise UserError(f"{missing}instead of --batch {batch}, --bind {first}={batch}{examples}")
+
+
+def refuse_format(machine: Accelerator | Gpu, format: str | None) -> None:
+    """Refuse a `--format` that a machine does not compute in, before anything runs.
+
+    Raises:
+        UserError: It is none of the machine's, or none at all.
+    """
+    from .arch import Gpu
+    from .arch.formats import FORMATS
+
+    rates = machine.peak_flops if isinstance(machine, Gpu) else machine.array.macs_per_pe_cycle
+    names = [name for name in rates.names if name in FORMATS]
+    if format is not None and format not in names:
+        raise UserError(f"{machine.name}: format: wanted one of {', '.join(names)}, got {format!r}")
 
 
 def input_files(*names: str | None) -> list[Path]:

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from .cli_inputs import UserError
+
 __all__ = [
+    "ENGINES",
     "WORKLOAD",
     "Array",
     "Batch",
@@ -34,6 +37,32 @@ __all__ = [
 ]
 
 WORKLOAD = "A name (tilewise list workloads or pipelines) or the path of an .onnx file."
+ENGINES = (
+    "eager",
+    "eager-autocast",
+    "eager-torch-2.1",
+    "compiled",
+    "compiled-no-graphs",
+    "compiled-autocast",
+    "tensorrt",
+)
+"""Those of `sim.gpu.engines`, which a help text must not import: a test holds them equal."""
+
+
+def _something(value: str | None) -> str | None:
+    """A format's name as given; an empty one, as of an unset variable, is no default.
+
+    Raises:
+        UserError: It is empty.
+    """
+    if value == "":
+        raise UserError(
+            "--format: wanted the name of a number format, got nothing; "
+            "leave it out for the machine's own"
+        )
+    return value
+
+
 On = Annotated[
     str, typer.Option("--on", metavar="MACHINE", help="A name (list machines) or a .yaml file.")
 ]
@@ -72,15 +101,19 @@ Keep = Annotated[
 ]
 Format = Annotated[
     str | None,
-    typer.Option("--format", metavar="NAME", help="int8, fp16...; the machine's by default."),
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="int8, fp16...; the machine's by default.",
+        callback=_something,
+    ),
 ]
 Engine = Annotated[
     str | None,
     typer.Option(
         "--engine",
         metavar="NAME",
-        help="What runs it on a GPU: eager, compiled or tensorrt, or eager-autocast, or "
-        "compiled-no-graphs; compiled by default.",
+        help=f"What runs it on a GPU: {', '.join(ENGINES)}; compiled by default.",
     ),
 ]
 GpuModel = Annotated[

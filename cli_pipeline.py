@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .cli_inputs import UserError, bindings, find_workload, input_files
+from .cli_inputs import UserError, bindings, find_workload, input_files, refuse_format
 from .cli_workloads import with_bits
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def _results(
     from .sim.result import Result
 
     machine = load_machine(on)
+    refuse_format(machine, format)
     runs: dict[str, Result] = {}
     calls = sum(len(pipeline.calls) for pipeline in pipelines)
     with steps(calls, Console(stderr=True, highlight=False)) as step:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_inputs import bindings, input_files
+from .cli_inputs import bindings, input_files, refuse_format
 from .cli_options import (
     WORKLOAD,
     Bind,
@@ -99,6 +99,7 @@ def ragged(
     chosen = None if policies is None else policies_named(policies)
     rule = named(order)
     machine, given = load_machine(on), bindings(bind or [])
+    refuse_format(machine, format)
     model, fitted, base = traced_workload(
         workload, tokens, given, prune=prune, keep=keep, bits=bits
     )

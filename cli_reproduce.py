@@ -29,5 +29,6 @@ def reproduce(
 
     outputs = Outputs(json=json)
     found, varied = papers.reproduce(paper), papers.sensitivities(paper)
-    outputs.console.print(reproduction_view(found, varied))
+    console = outputs.console
+    console.print(reproduction_view(found, varied, console.width))
     outputs.write([], reproduction_values(found, varied))

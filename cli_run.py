@@ -15,6 +15,7 @@ from .cli_inputs import (
     find_workload,
     input_files,
     pruned_workload,
+    refuse_format,
     refuse_unbound_batch,
 )
 from .cli_options import (
@@ -177,6 +178,8 @@ def simulated(
     given = given or {}
     # Everything is read before anything runs, so that a wrong name is known at once.
     machines = {name: load_machine(name) for _, name in pairs}
+    for machine in machines.values():
+        refuse_format(machine, format)
     models = [model for model, _ in pairs]
     for model in models:
         refuse_unbound_batch(model, given, batch)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..sim.advice import Advice, Point, Report
+from .gpu import gpu_notes, gpu_values
 from .units import ratio
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def advice_lines(report: Report, trace: TokenTrace | None = None) -> list[str]:
     whole = report.steps.whole
     lines = [
         f"{report.workload} on {report.machine}, {report.format}{images}",
+        *(f"  {line}" for line in gpu_notes(report.steps)),
         *([] if trace is None else [f"  the means of {trace.name}"]),
         *([f"  note: {trace.note}"] if trace and trace.note else []),
         f"one block, compared with all {whole} tokens:",
@@ -73,6 +75,7 @@ def advice_values(report: Report, trace: TokenTrace | None = None) -> dict[str, 
         "workload": report.workload,
         "machine": report.machine,
         "format": report.format,
+        **gpu_values(report.steps),
         "images": report.images,
         "tokens": {"name": trace.name, "note": trace.note} if trace else None,
         "tokens_before_pruning": report.steps.whole,

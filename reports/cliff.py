@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..sim.cliff import Curve, Staircase
 from .figures import Width, canvas, grid, headline, label, style, time_unit
+from .gpu import gpu_notes
 from .style import BLACK, BLUE, GREEN, VERMILLION
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def cliff_notes(steps: Staircase, marked: Sequence[int] = ()) -> list[str]:
             f"{steps.own.overlap}; the other dataflows with their default overlap",
             "compute: the block's products on the arrays alone, without waiting",
         ]
+    notes += gpu_notes(steps)
     if marked:
         notes.append(f"counts of the model: {', '.join(map(str, marked))}")
     return notes

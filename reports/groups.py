@@ -26,6 +26,7 @@ class Row:
         losses: PE-cycles by cause.
         utilization: As a lone kernel's result says, from its start to its end; None for several,
             which may overlap.
+        confidence: How far a lone kernel of a GPU is from what was measured; empty otherwise.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Row:
     energy_j: float
     losses: Losses
     utilization: float | None
+    confidence: str = ""
 
     @property
     def window_utilization(self) -> float:
@@ -129,4 +131,5 @@ def _row(result: Result, name: str, members: Sequence[KernelResult]) -> Row:
         energy_j=fsum(joules for member in members for joules in member.energy_j.values()),
         losses=losses,
         utilization=members[0].utilization if len(members) == 1 else None,
+        confidence=members[0].confidence if len(members) == 1 else "",
     )

@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from ..sim.result import KernelResult, Result
 from .charts import StackedBars, stacked_bars
 from .compare import Comparison, factor
+from .gpu import gpu_line
 from .groups import by_kernel
 from .style import CAUSE_COLORS, ENERGY_COLORS, ENERGY_LABELS, cause_labels
 from .table import bindings_line, noted, run_line
@@ -113,6 +114,7 @@ def _section(result: Result) -> dict[str, Any]:
         "title": f"{result.workload} on {result.machine}",
         "facts": _facts(result),
         "run": run_line(result),
+        "gpu": gpu_line(result, result.confidence) if result.gpu else "",
         "bindings": bindings_line(result, result.bindings),
         "timeline": timeline(result),
         "kernels": _kernels(result),
@@ -155,7 +157,7 @@ def _kernels(result: Result) -> list[dict[str, Any]]:
             "dram": (row.dram_bytes, quantity(row.dram_bytes, "B")),
             "energy": (row.energy_j, quantity(row.energy_j, "J")),
             "gradient": _gradient(operator),
-            "mapping": operator.mapping,
+            "mapping": ", ".join(part for part in (operator.mapping, operator.confidence) if part),
         }
         for row, operator in rows
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from string import ascii_lowercase
 from typing import Any, Final
 
@@ -23,38 +23,38 @@ COUNTED: Final = 0.01
 """The same for what is counted, where there are no predictions."""
 
 
+_WIDE: Final = 100
+"""Columns from which on numbers stand further apart."""
+
+
 def reproduction_view(
-    found: Reproduction, sensitivities: Collection[Sensitivity] = ()
+    found: Reproduction, sensitivities: Collection[Sensitivity] = (), width: int = _WIDE
 ) -> RenderableType:
     """Rows that are compared, their sources and notes; those that are not; other choices.
 
     Args:
         found: What is published and what is simulated.
         sensitivities: Readings under other choices.
+        width: Columns of the terminal.
     """
-    compared = [row for row in found.rows if row.simulated is not None]
+    compared = _compared(found)
     sources = list(dict.fromkeys(row.line.source for row in compared))
     notes = list(dict.fromkeys(row.note for row in compared if row.note))
-    both = any(row.roofline_error is not None for row in compared)
-    columns = ["", "published", "simulated", "", "error", "", "from", "note"]
-    if both:
-        columns[5:5] = ["roofline's"]
-    table = aligned(columns, left=("", "from", "note"))
-    for row in compared:
-        source = ascii_lowercase[sources.index(row.line.source)]
-        _add(table, row, source, _number(notes, row.note), both)
+    provenances = {row.line.provenance for row in compared}
+    said = f" ({provenances.pop()})" if len(provenances) == 1 else ""
     return Group(
         Text(found.title, style="bold"),
         *_hanging("-", found.assumptions),
         "",
-        table,
+        _table(compared, sources, notes, width),
         "",
         *(line for letter, text in zip(ascii_lowercase, sources, strict=False)
-          for line in _hanging(letter, [text])),
+          for line in _hanging(letter, [f"{text}{said}"])),
         *(line for number, text in enumerate(notes, start=1)
           for line in _hanging(str(number), [text])),
         "",
         Text(summary(found), style="bold"),
+        *_mean_errors(found),
         *_not_compared(found),
         *(part for each in sensitivities for part in ("", _varied(each))),
         "",
@@ -104,6 +104,7 @@ def reproduction_values(
         "title": found.title,
         "assumptions": list(found.assumptions),
         "rows": [_values(row) for row in found.rows],
+        **_mean_values(found),
         "sensitivities": [
             {
                 "title": each.title,
@@ -125,25 +126,99 @@ def _values(row: Row) -> dict[str, Any]:
     return row.line._asdict() | said
 
 
-def _add(table: Table, row: Row, source: str, note: str, both: bool) -> None:
-    assert row.error is not None
-    assert row.simulated is not None
-    add_row(
-        table,
-        [
-            f"{row.line.model}: {row.line.what}",
-            f"{row.line.published:g}",
-            f"{row.simulated:.4g}",
-            row.line.unit,
-            f"{100 * row.error:+.1f} %",
-            *([_percent(row.roofline_error)] if both else []),
-            row.kind,
-            f"{row.line.provenance} {source}",
-            note,
-        ],
-        style="" if row.kind == "predicted" else "dim",
-        wrap=True,
-    )
+def _compared(found: Reproduction) -> list[Row]:
+    return [row for row in found.rows if row.simulated is not None]
+
+
+def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.line.model, []).append(row)
+    return groups
+
+
+def _table(
+    compared: Sequence[Row], sources: Sequence[str], notes: Sequence[str], width: int
+) -> Table:
+    """The rows, under their models' names if these are few; what never changes has no column.
+
+    Where all rows of a model have the same unit, or the same source and note, its heading has it.
+    """
+    groups = _by_model(compared)
+    headed = 2 * len(groups) <= len(compared)
+    both = any(row.roofline_error is not None for row in compared)
+    kinds = len({row.kind for row in compared}) > 1
+    several = len({row.line.provenance for row in compared}) > 1
+    units = not headed or any(len({r.line.unit for r in rows}) > 1 for rows in groups.values())
+
+    def see(row: Row) -> str:
+        letter = ascii_lowercase[sources.index(row.line.source)]
+        parts = [row.line.provenance if several else "", letter, _number(notes, row.note)]
+        return " ".join(part for part in parts if part)
+
+    columns: dict[str, Callable[[Row], str]] = {
+        "": lambda row: row.line.what if headed else f"{row.line.model}: {row.line.what}",
+        "published": lambda row: f"{row.line.published:g}",
+        "simulated": lambda row: f"{row.simulated:.4g}",
+        **({"unit": lambda row: row.line.unit} if units else {}),
+        "error": lambda row: _percent(row.error),
+        **({"roofline": lambda row: _percent(row.roofline_error)} if both else {}),
+        **({"kind": lambda row: row.kind} if kinds else {}),
+        "see": see,
+    }
+    table = aligned(list(columns), left=("unit", "kind", "see"))
+    if width < _WIDE:
+        table.padding = 0  # the names need the room more
+    for model, rows in groups.items():
+        shared = {see(row) for row in rows}
+        alike = headed and not several and len(shared) == 1
+        if headed:
+            name = model if units else f"{model}, {rows[0].line.unit}"
+            between = [""] * (len(columns) - 2)
+            add_row(table, [name, *between, shared.pop() if alike else ""], "bold", wrap=True)
+        for row in rows:
+            cells = [cell(row) for cell in columns.values()]
+            if alike:
+                cells[-1] = ""
+            style = "" if row.kind == "predicted" else "dim"
+            add_row(table, cells, style, wrap=True, indent=int(headed))
+    return table
+
+
+def _mean_errors(found: Reproduction) -> Iterator[RenderableType]:
+    """Both models' mean errors of each network, if both were asked."""
+    means = _means(found)
+    if not means:
+        return
+    table = aligned(["mean of absolute errors", "rows", "simulated", "roofline"])
+    for model, (rows, own, plain) in means.items():
+        add_row(table, [model, str(rows), f"{100 * own:.0f} %", f"{100 * plain:.0f} %"], wrap=True)
+    yield from ("", table)
+
+
+def _means(found: Reproduction) -> dict[str, tuple[int, float, float]]:
+    """By model: rows that have both errors, and the means of their magnitudes."""
+    both = [row for row in found.rows if row.roofline_error is not None]
+    return {
+        model: (
+            len(rows),
+            sum(abs(row.error or 0.0) for row in rows) / len(rows),
+            sum(abs(row.roofline_error or 0.0) for row in rows) / len(rows),
+        )
+        for model, rows in _by_model(both).items()
+    }
+
+
+def _mean_values(found: Reproduction) -> dict[str, Any]:
+    means = _means(found)
+    if not means:
+        return {}
+    return {
+        "mean_errors": [
+            {"model": model, "rows": rows, "error": own, "roofline_error": plain}
+            for model, (rows, own, plain) in means.items()
+        ]
+    }
 
 
 def _percent(error: float | None) -> str:

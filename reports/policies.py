@@ -9,6 +9,7 @@ import numpy as np
 from ..sim.batches import ORDERS
 from ..sim.ragged_result import PolicyRun, RaggedRun
 from .figures import Width, beside, canvas, grid, headline, label, style, tex_table, time_unit
+from .gpu import gpu_notes
 from .ragged import run_values
 from .style import BLACK, GREEN, LIGHT, ORANGE, SKY
 from .units import ratio
@@ -86,6 +87,7 @@ def policies_notes(run: RaggedRun, tokens: str) -> list[str]:
         label(run.workload, run.machine, run.format, run.batch),
         f"tokens: {tokens}; {_images(run)}",
         f"latency of an image: until its batch is done; dense: {run.base_is}",
+        *gpu_notes(run),
         *left_out,
     ]
 

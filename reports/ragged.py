@@ -13,6 +13,7 @@ from ..sim.batches import ORDERS
 from ..sim.policy_runs import READY, SWITCH_S
 from ..sim.ragged_result import PolicyRun, RaggedRun
 from ..sim.waterfall import STEPS
+from .gpu import gpu_line, gpu_values
 from .table import add_row, aligned, as_text
 from .units import percent, plain, quantity, ratio
 from .waterfall import READ_ITS_ENDS
@@ -58,6 +59,7 @@ def run_values(run: RaggedRun) -> dict[str, Any]:
         "workload": run.workload,
         "machine": run.machine,
         "format": run.format,
+        **gpu_values(run),
         "batch": run.batch,
         "order": run.order,
         "tile": run.tile,
@@ -73,6 +75,7 @@ def _values(run: RaggedRun, one: PolicyRun) -> dict[str, Any]:
         "known_ahead": policy.known,
         "mapping": policy.mapping,
         "practice": policy.practice,
+        **({"confidence": dict(one.confidence)} if run.gpu else {}),
         **{f"latency_p{p}_s": one.percentile_s(p) for p in (50, 95, 99)},
         "latency_mean_s": float(one.latency_s.mean()),
         "images_per_s": one.images_per_s,
@@ -97,15 +100,21 @@ def _about(run: RaggedRun, trace: TokenTrace) -> list[str]:
         for low, high in zip(run.counts.min(axis=0), run.counts.max(axis=0), strict=True)
     )
     lines = [
-        f"{len(run.counts):,} images of {trace.name}, in batches of {run.batch}, "
+        f"{_counted(len(run.counts))} of {trace.name}, in batches of {run.batch}, "
         f"{ORDERS[run.order]}, {run.format}",
         f"{', '.join(trace.over)}: {kept} on average ({spread}), at most {run.patches}"
         if trace.over
         else f"of {run.patches} patches stay {kept} on average ({spread})",
     ]
+    if run.gpu:
+        lines.append(f"GPU model {gpu_line(run, run.confidence)}")
     if trace.note:
         lines.append(f"note: {trace.note}")
     return lines
+
+
+def _counted(images: int) -> str:
+    return f"{images:,} image{'s' * (images != 1)}"
 
 
 def _policies(run: RaggedRun, width: int) -> RenderableType:

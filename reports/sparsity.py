@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..sim.sparsity import Sparsity
 from .figures import Width, canvas, grid, headline, label, style, tex_table, time_unit
+from .gpu import gpu_notes, gpu_values
 from .style import BLACK, LIGHT, SKY
 from .units import ratio
 
@@ -76,6 +77,7 @@ def sparsity_notes(table: Sparsity) -> list[str]:
         label(table.workload, table.machine, table.format, table.images),
         "one transformer block inside a model, simulated; without the token selectors' own time",
         "tokens: kept patches, CLS, and a package token where patches were pruned",
+        *gpu_notes(table),
     ]
 
 
@@ -104,6 +106,7 @@ def sparsity_values(table: Sparsity) -> dict[str, Any]:
         "workload": table.workload,
         "machine": table.machine,
         "format": table.format,
+        **gpu_values(table),
         "images": table.images,
         "notes": sparsity_notes(table)[1:],
         "rows": sparsity_rows(table),

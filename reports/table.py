@@ -13,9 +13,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..sim.result import Result
+from ..sim.result import CONFIDENCES, Result
 from .bars import bars
 from .compare import Comparison, factor
+from .gpu import INITIALS, SHORT, gpu_line
 from .groups import Row, by_kernel, by_module
 from .style import CAUSE_COLORS, ENERGY_COLORS, ENERGY_LABELS, cause_labels
 from .units import percent, plain, quantity
@@ -67,7 +68,7 @@ def header(result: Result, given: Collection[str] = ()) -> RenderableType:
     facts.add_column()
     facts.add_row("run", run_line(result))
     if result.gpu:
-        facts.add_row("GPU model", gpu_line(result))
+        facts.add_row("GPU model", gpu_line(result, result.confidence))
     if result.bindings:
         facts.add_row("bindings", bindings_line(result, given))
     images = f"{plain(result.images_per_s)} images/s"
@@ -115,13 +116,6 @@ def run_line(result: Result) -> str:
     )
 
 
-def gpu_line(result: Result) -> str:
-    """How a GPU was modelled, and what part of the time is how sure."""
-    sure = ", ".join(f"{percent(share)} {label}" for label, share in result.confidence.items())
-    parts = [part for part in (result.model, result.engine, f"of its time {sure}") if part]
-    return ", ".join(parts if sure else parts[:-1])
-
-
 def bindings_line(result: Result, given: Collection[str]) -> str:
     """Every symbol's value, and which of them nobody asked for."""
     return ", ".join(
@@ -152,11 +146,14 @@ def kernel_table(rows: Sequence[Row], result: Result, width: int = 80) -> Table:
     """Kernels, or groups of them, with their part of the run."""
     wide, labels = width >= _WIDE, cause_labels(result.gpu)
     several = any(row.kernels > 1 for row in rows)
+    sure = any(row.confidence for row in rows) and not several
+    said, short = "sure" if wide else "", SHORT if wide else INITIALS
     columns: dict[str, Callable[[Row], str]] = {
         "module" if several else "kernel": lambda row: _label(row.name),
         "kernels": lambda row: str(row.kernels),
         "kind": lambda row: ", ".join(row.kinds),
         "time": lambda row: quantity(row.time_s, "s"),
+        said: lambda row: short.get(row.confidence, "-"),
         "share": lambda row: percent(row.share),
         "MACs": lambda row: quantity(row.macs) if row.macs else "-",
         _SHARE if several else "util.": lambda row: _utilization(row, several),
@@ -165,9 +162,10 @@ def kernel_table(rows: Sequence[Row], result: Result, width: int = 80) -> Table:
         "main loss": lambda row: _main_loss(row, labels),
     }
     dropped = {"kind"} if several else {"kernels"}
+    dropped |= set() if sure else {said}
     dropped |= set() if wide else {"kernels", "kind", "share", "DRAM"}
     kept = {name: cell for name, cell in columns.items() if name not in dropped}
-    table = aligned(list(kept), left=("kind", "main loss"))
+    table = aligned(list(kept), left=("kind", said, "main loss"))
     for row in rows:
         add_row(table, [cell(row) for cell in kept.values()])
     if several:
@@ -175,6 +173,11 @@ def kernel_table(rows: Sequence[Row], result: Result, width: int = 80) -> Table:
             "module util.: MACs done over MACs possible in a module's time\n"
             f"{len(result.operators)} kernels; --all lists each from its start to its end"
         )
+        table.caption_justify = "left"
+    elif sure:
+        found = {row.confidence for row in rows}
+        known = ", ".join(f"{short[label]} = {label}" for label in CONFIDENCES if label in found)
+        table.caption = f"how sure a time is, beside sizes that were measured: {known}"
         table.caption_justify = "left"
     return table
 
@@ -248,13 +251,19 @@ def aligned(columns: Sequence[str], left: Collection[str] = ()) -> Table:
     return table
 
 
-def add_row(table: Table, cells: Sequence[str], style: str = "", *, wrap: bool = False) -> None:
-    """Add a row, and make room for it: only the first column may be cut, or wrapped."""
+def add_row(
+    table: Table, cells: Sequence[str], style: str = "", *, wrap: bool = False, indent: int = 0
+) -> None:
+    """Add a row, and make room for it: only the first column may be cut, or wrapped.
+
+    All lines of its first cell are indented by `indent` columns.
+    """
     texts = [Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells]
     texts[0].no_wrap = not wrap
     for column, text in zip(table.columns[1:], texts[1:], strict=False):
         column.min_width = max(column.min_width or 0, text.cell_len)
-    table.add_row(*texts, style=style)
+    first = Padding(texts[0], (0, 0, 0, indent)) if indent else texts[0]
+    table.add_row(first, *texts[1:], style=style)
 
 
 def comparison_view(
@@ -267,9 +276,22 @@ def comparison_view(
     )
     sentences = [sentence for comparison in comparisons for sentence in comparison.sentences]
     notes = noted(note for comparison in comparisons for note in comparison.notes)
-    lines = [Text(line, style="dim") for line in bound] + [Text(line) for line in sentences]
+    lines = [Text(line, style="dim") for line in (*_modelled(results), *bound)]
+    lines += [Text(line) for line in sentences]
     lines += [Text(f"note: {note}", style="yellow") for note in notes]
     return Group(comparison_table(*comparisons), *lines, "")
+
+
+def _modelled(results: Sequence[Result]) -> list[str]:
+    """How each GPU was modelled; with the machines' names if there are several."""
+    several = len({result.machine for result in results}) > 1
+    lines = dict.fromkeys(
+        f"GPU model of {result.workload}{f' on {result.machine}' if several else ''}: "
+        f"{gpu_line(result, result.confidence)}"
+        for result in results
+        if result.gpu
+    )
+    return list(lines)
 
 
 def _bound_line(result: Result, given: Collection[str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..sim.ragged_result import PolicyRun, RaggedRun
 from ..sim.waterfall import STEPS
 from .figures import Width, beside, canvas, grid, headline, label, style
+from .gpu import gpu_notes
 from .style import BLACK, BLUE, DARK, GREEN, ORANGE, VERMILLION
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def waterfall_notes(run: RaggedRun, policy: PolicyRun, tokens: str) -> list[str]
         f"policy {policy.policy.name}: {policy.policy.practice}",
         f"tokens: {tokens}",
         f"speed-up over {run.base_is}, with each cause added to those above it",
+        *gpu_notes(run),
         *([READ_ITS_ENDS] if run.gpu else []),
     ]
 

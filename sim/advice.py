@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..workloads.graph import Workload
 from ..workloads.packing import side_by_side
 from ..workloads.unpruned import kept_symbols, unpruned
 from .cliff import Staircase, staircase
+from .gpu.how import How, how
 from .simulate import execute
 
 __all__ = ["ALIKE", "WORTH", "Advice", "Point", "Report", "Verdict", "Whole", "advice", "advise"]
@@ -105,6 +107,8 @@ def advise(
     bind: Mapping[str, int] | None = None,
     images: int = 1,
     format: str | None = None,
+    engine: str | None = None,
+    model: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Look for cliffs below the counts of a model, and run it with those that are worth reaching.
@@ -115,21 +119,27 @@ def advise(
         bind: The counts as they are; the model's defaults otherwise.
         images: That run side by side, all with those counts.
         format: Number format; the machine's own if None.
+        engine: What runs it on a GPU, as of `simulate`.
+        model: How a GPU is modelled, as of `simulate`.
         progress: Told what comes next.
 
     Raises:
         BindingError: The model is not made of blocks, or a count is out of range.
-        MappingError: The machine does not compute in `format` or cannot hold a tile.
+        MappingError: As of `staircase`.
     """
     every = places(workload, bind)
     # Where there are selectors, what runs before the first of them is nobody's choice.
     found = tuple(place for place in every if place.symbol) or every
     most = max(place.tokens for place in found)
+    chosen = how(machine, model, engine)
     progress("one block at every token count")
-    steps = staircase(workload, machine, images=images, format=format, bind=bind)
+    counted = partial(
+        staircase, workload, machine,
+        images=images, format=format, bind=bind, engine=engine, model=model,
+    )  # fmt: skip
+    steps = counted()
     if most > steps.whole:  # with a package token there may be one more than before pruning
-        counts = range(1, most + 1)
-        steps = staircase(workload, machine, counts, images=images, format=format, bind=bind)
+        steps = counted(range(1, most + 1))
     advices = tuple(advice(steps, place) for place in found)
     kept = _targets(workload, advices)
     if kept:
@@ -141,7 +151,7 @@ def advise(
         images=images,
         steps=steps,
         advice=advices,
-        whole=_whole(workload, machine, steps, bind or {}, kept) if kept else None,
+        whole=_whole(workload, machine, steps, bind or {}, kept, chosen) if kept else None,
     )
 
 
@@ -196,6 +206,7 @@ def _whole(
     steps: Staircase,
     bind: Mapping[str, int],
     kept: Mapping[str, int],
+    chosen: How | None,
 ) -> Whole:
     dense = unpruned(workload)
     symbols = kept_symbols(workload)
@@ -205,7 +216,9 @@ def _whole(
         workload.bind({**bind, **kept}),
     )
     cycles = [
-        execute(side_by_side([bound] * steps.images), machine, steps.format).spans.cycles
+        execute(
+            side_by_side([bound] * steps.images), machine, steps.format, chosen=chosen
+        ).spans.cycles
         for bound in bounds
     ]
     macs = [known(bound.macs) for bound in bounds]

@@ -20,6 +20,7 @@ from ..workloads.graph import Workload
 from ..workloads.operator import Attention, MatMul
 from .array_work import array_work
 from .formats import Formats, Widths
+from .gpu.how import How, how
 from .shares import alone, most_of, split_of
 from .simulate import execute
 
@@ -61,6 +62,8 @@ class Staircase:
         macs_per_cycle: What it computes at most.
         sides: Rows and columns of a systolic array; empty for others.
         curves: The machine's own first.
+        model: How a GPU was modelled: `kernels` or `roofline`; empty for an accelerator.
+        engine: What ran the block on a GPU; empty where the model knows of none.
     """
 
     workload: str
@@ -74,6 +77,8 @@ class Staircase:
     macs_per_cycle: float
     sides: tuple[int, ...]
     curves: tuple[Curve, ...]
+    model: str = ""
+    engine: str = ""
 
     @property
     def own(self) -> Curve:
@@ -98,6 +103,8 @@ def staircase(
     format: str | None = None,
     bind: Mapping[str, int] | None = None,
     sweep_dataflows: bool = False,
+    engine: str | None = None,
+    model: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Staircase:
     """Run one block at every token count.
@@ -110,12 +117,16 @@ def staircase(
         format: Number format; the machine's own if None.
         bind: Values for symbols other than kept counts.
         sweep_dataflows: Also run the machine with the other dataflows; see `dataflows`.
+        engine: What runs it on a GPU, as of `simulate`.
+        model: How a GPU is modelled, as of `simulate`.
         progress: Told what comes next.
 
     Raises:
         BindingError: The model is not made of blocks; see `workloads.block`.
-        MappingError: The machine does not compute in `format` or cannot hold a tile.
+        MappingError: The machine does not compute in `format` or cannot hold a tile; or an engine
+            or a model does not apply to it.
     """
+    chosen = how(machine, model, engine)
     one = block(workload, bind)
     format = format or machine.default_format
     whole = int(one.binding()[TOKENS])
@@ -125,7 +136,7 @@ def staircase(
     for built in machines:
         systolic = _systolic(built)
         progress(f"{systolic.dataflow if systolic else 'tokens'} {counts[0]} to {counts[-1]}")
-        curves.append(_curve(one, built, counts, images, format, own=built is machine))
+        curves.append(_curve(one, built, counts, images, format, chosen, own=built is machine))
     return Staircase(
         workload=workload.name,
         machine=machine.name,
@@ -138,6 +149,8 @@ def staircase(
         macs_per_cycle=_peak(machine, format),
         sides=(array.rows, array.cols) if (array := _systolic(machine)) else (),
         curves=tuple(curves),
+        model=chosen.model if chosen else "",
+        engine=chosen.engine.name if chosen and chosen.engine else "",
     )
 
 
@@ -158,7 +171,13 @@ def dataflows(machine: Accelerator | Gpu) -> tuple[Accelerator | Gpu, ...]:
 
 
 def block_cycles(
-    block: Workload, machine: Accelerator | Gpu, tokens: int, *, images: int = 1, format: str
+    block: Workload,
+    machine: Accelerator | Gpu,
+    tokens: int,
+    *,
+    images: int = 1,
+    format: str,
+    chosen: How | None = None,
 ) -> int:
     """Cycles of a block inside a model, from the end of the block before to its own.
 
@@ -171,12 +190,13 @@ def block_cycles(
         tokens: Of each image.
         images: That run side by side.
         format: Number format.
+        chosen: How a GPU is modelled; by its default if None.
 
     Raises:
         MappingError: The machine does not compute in `format` or cannot hold a tile.
     """
     four = stacked(block, tokens, blocks=4, images=images)
-    kernels = execute(four, machine, format).operators
+    kernels = execute(four, machine, format, chosen=chosen).operators
     each = len(kernels) // 4
     _, second, third, _ = (kernel.end_cycle for kernel in kernels[each - 1 :: each])
     return third - second
@@ -255,11 +275,13 @@ def _curve(
     counts: Column,
     images: int,
     format: str,
+    chosen: How | None,
     *,
     own: bool,
 ) -> Curve:
     cycles = [
-        block_cycles(block, machine, int(count), images=images, format=format) for count in counts
+        block_cycles(block, machine, int(count), images=images, format=format, chosen=chosen)
+        for count in counts
     ]
     systolic = _systolic(machine)
     compute = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -23,6 +24,7 @@ from .lower import plan
 from .policies import Counts, Policy
 from .ragged_images import Images
 from .ragged_result import PolicyRun
+from .result import by_confidence, sure_cycles
 from .section_content import Row
 from .sections import Part, Sections
 from .simulate import execute
@@ -94,6 +96,7 @@ class Case:
             energy_j=sum(sum(o.energy_j.values()) for o in ran.operators),
             mac_j=sum(o.energy_j.get("mac", 0.0) for o in ran.operators),
             macs=sum(o.macs for o in ran.operators),
+            sure_cycles=tuple(sure_cycles(ran.operators).items()),
         )
 
     def _cut(self, policy: Policy, images: int, machine: Accelerator) -> Sections:
@@ -154,6 +157,7 @@ def run_policy(case: Case, policy: Policy, images: Images) -> PolicyRun:
     steps = dict.fromkeys(STEPS, Fraction(0))
     total_cycles = macs = switches = 0
     energy_j = 0.0
+    sure: dict[str, int] = defaultdict(int)
     ready, shapes = _Ready(), set[object]()
     for members in batches:
         taken = 0
@@ -166,6 +170,8 @@ def run_policy(case: Case, policy: Policy, images: Images) -> PolicyRun:
             energy_j += ran.energy_j - policy.gated * ran.mac_j * padded / max(ran.macs, 1)
             for cause, pe_cycles in ran.steps.items():
                 steps[cause] += pe_cycles
+            for label, count in ran.sure_cycles:
+                sure[label] += count
             if policy.switches and not ready.take(rows):
                 switches += 1
                 taken += switch_cycles
@@ -190,6 +196,7 @@ def run_policy(case: Case, policy: Policy, images: Images) -> PolicyRun:
         steps=steps,
         switches=switches,
         shapes=len(shapes),
+        confidence=by_confidence({label: n / sum(sure.values()) for label, n in sure.items()}),
     )
 
 

@@ -91,12 +91,13 @@ def run_policies(
         MappingError: The machine does not compute in `format`, or cannot hold a tile.
         PolicyError: A policy needs what is not there; or a process died.
     """
+    chosen = how(machine, model, engine)
     case = Case(
         varying=Varying.of(workload, bind or {}, symbols, most, base),
         machine=machine,
         format=format or machine.default_format,
         bind=dict(bind or {}),
-        chosen=how(machine, model, engine),
+        chosen=chosen,
     )
     selectors = counts.shape[1]
     if selectors != len(case.names):
@@ -138,6 +139,8 @@ def run_policies(
         left_out=left_out,
         sizes=tuple(symbols),
         gpu=isinstance(machine, Gpu),
+        model=chosen.model if chosen else "",
+        engine=chosen.engine.name if chosen and chosen.engine else "",
     )
 
 

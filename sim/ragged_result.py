@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .batches import Order
 from .policies import POLICIES, Counts, Policy
+from .result import by_confidence
 from .waterfall import Step, waterfall
 
 __all__ = ["PolicyRun", "RaggedRun"]
@@ -32,6 +33,8 @@ class PolicyRun:
         steps: PE-cycles by cause (`waterfall.STEPS`).
         switches: How often another program was loaded.
         shapes: Distinct batches.
+        confidence: Shares of the kernels' time on a GPU by how far they are from what was measured,
+            in the order of `result.CONFIDENCES`; empty where the model does not say.
     """
 
     policy: Policy
@@ -44,6 +47,7 @@ class PolicyRun:
     steps: Mapping[str, Fraction]
     switches: int
     shapes: int
+    confidence: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def images(self) -> int:
@@ -90,6 +94,8 @@ class RaggedRun:
         left_out: Names of policies that were not run, and why.
         sizes: The symbols that differ from image to image, if they are not kept counts.
         gpu: Whether the machine is one, where to wait is to launch kernels and to read back.
+        model: How a GPU was modelled: `kernels` or `roofline`; empty for an accelerator.
+        engine: What ran the workload on a GPU; empty where the model knows of none.
     """
 
     workload: str
@@ -104,11 +110,23 @@ class RaggedRun:
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
     sizes: tuple[str, ...] = ()
     gpu: bool = False
+    model: str = ""
+    engine: str = ""
 
     @cached_property
     def base(self) -> PolicyRun:
         """The run without pruning."""
         return next(run for run in self.policies if run.policy == POLICIES[0])
+
+    @property
+    def confidence(self) -> dict[str, float]:
+        """As of a `PolicyRun`, of the time of all policies."""
+        whole_s = sum(run.busy_s for run in self.policies if run.confidence)
+        found: dict[str, float] = {}
+        for run in self.policies:
+            for label, share in run.confidence.items():
+                found[label] = found.get(label, 0.0) + share * run.busy_s / whole_s
+        return by_confidence(found)
 
     @property
     def base_is(self) -> str:

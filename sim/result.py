@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .losses import Losses
 from .spans import Spans
@@ -14,7 +14,28 @@ from .spans import Spans
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["KernelResult", "Result"]
+__all__ = ["CONFIDENCES", "KernelResult", "Result", "by_confidence", "sure_cycles"]
+
+CONFIDENCES: Final = ("interpolated", "extrapolated", "uncalibrated")
+"""How far a GPU's kernel can be from what was measured, from the surest to the least sure."""
+
+
+def by_confidence(shares: Mapping[str, float]) -> dict[str, float]:
+    """Shares in the order of `CONFIDENCES`, whatever order they were found in.
+
+    >>> by_confidence({"uncalibrated": 0.25, "interpolated": 0.75})
+    {'interpolated': 0.75, 'uncalibrated': 0.25}
+    """
+    return {label: shares[label] for label in CONFIDENCES if label in shares}
+
+
+def sure_cycles(operators: Iterable[KernelResult]) -> dict[str, int]:
+    """Cycles of a GPU's kernels by how far each is from what was measured."""
+    cycles: dict[str, int] = {}
+    for operator in operators:
+        if operator.confidence:
+            cycles[operator.confidence] = cycles.get(operator.confidence, 0) + operator.cycles
+    return cycles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +103,8 @@ class Result:
         gpu: Whether the machine is one, where to wait is to launch kernels and to read back.
         model: How a GPU was modelled: `kernels` or `roofline`; empty for an accelerator.
         engine: What ran the workload on a GPU; empty where the model knows of none.
-        confidence: Shares of the time by how far its kernels are from what was measured; empty
-            where the model does not say.
+        confidence: Shares of the time by how far its kernels are from what was measured, in the
+            order of `CONFIDENCES`; empty where the model does not say.
     """
 
     version: str
@@ -107,6 +128,10 @@ class Result:
     model: str = ""
     engine: str = ""
     confidence: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def __post_init__(self) -> None:
+        # Whoever counted kernels met their labels in the order of a run, which says nothing.
+        object.__setattr__(self, "confidence", by_confidence(self.confidence))
 
     @property
     def latency_s(self) -> float:
@@ -208,6 +233,7 @@ class Result:
                 **{f"{component}_j": joules for component, joules in operator.energy_j.items()},
                 **operator.losses.shares(),
                 "mapping": operator.mapping,
+                **({"confidence": operator.confidence} if self.gpu else {}),
             }
             for operator in self.operators
         ]
@@ -259,6 +285,7 @@ class Result:
                     "energy_by_component_j": dict(operator.energy_j),
                     "losses": operator.losses.shares(),
                     "mapping": operator.mapping,
+                    **({"confidence": operator.confidence} if self.gpu else {}),
                 }
                 for operator in self.operators
             ],

@@ -43,6 +43,7 @@ class Part(NamedTuple):
         steps: PE-cycles by cause (`waterfall.STEPS`).
         energy_j, mac_j: Joules, and those of the MACs alone.
         macs: Multiply-accumulates.
+        sure_cycles: Of a GPU's kernels, by how far they are from what was measured.
     """
 
     cycles: int
@@ -50,6 +51,7 @@ class Part(NamedTuple):
     energy_j: float
     mac_j: float
     macs: int
+    sure_cycles: tuple[tuple[str, int], ...] = ()
 
 
 class _Position(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ..arch import Accelerator
+from ..arch import Accelerator, FormatError
 from ..workloads.graph import Workload
 from .cost import BIND, CostModel
 from .errors import MappingError
@@ -99,6 +99,11 @@ def sensitivity(
         TypeError: The machine is a GPU, which the cost model does not price.
         BindingError, MappingError: The run is impossible on the machine as it is.
     """
+    format = format or machine.default_format
+    try:
+        machine.array.macs_per_pe_cycle.get(format)  # the cost model would take one that holds it
+    except FormatError as error:
+        raise MappingError(f"{machine.name}: format: {error}") from None
     kinds = {name: kind for name, kind in fields_of(machine).items() if kind in ("int", "float")}
     held = {name: value_at(machine, name) for name in kinds}
     numbers = {name: float(one) for name, one in held.items() if isinstance(one, int | float)}
@@ -110,7 +115,7 @@ def sensitivity(
     machines = _machines({name: held[name] for name, _, _ in ends}, kinds, ends)
     for name, value in (bind or {}).items():
         machines[f"{BIND}{name}"] = value
-    machines["format"], machines["batch"] = format or machine.default_format, images
+    machines["format"], machines["batch"] = format, images
     priced = CostModel(machine).batch(machines, workload)
     base, *rows = priced[[*_METRICS, "infeasible"]].to_dict("records")
     if base["infeasible"]:
@@ -129,7 +134,7 @@ def sensitivity(
     return Sensitivity(
         workload=workload.name,
         machine=machine.name,
-        format=format or machine.default_format,
+        format=format,
         images=images,
         metrics={key: float(base[key]) for key in _METRICS},
         moved=moved,

@@ -48,13 +48,18 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True)
 class Sparsity:
-    """The table of one block on one machine."""
+    """The table of one block on one machine.
+
+    `model` and `engine` say how a GPU was modelled, as of `Result`.
+    """
 
     workload: str
     machine: str
     format: str
     images: int
     rows: tuple[Kept, ...]
+    model: str = ""
+    engine: str = ""
 
 
 def sparsity(
@@ -65,6 +70,8 @@ def sparsity(
     images: int = 1,
     format: str | None = None,
     bind: Mapping[str, int] | None = None,
+    engine: str | None = None,
+    model: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Sparsity:
     """Run one block at every keep ratio; the selectors' own time is not in it.
@@ -79,11 +86,13 @@ def sparsity(
         images: That run side by side.
         format: Number format; the machine's own if None.
         bind: Values for symbols other than kept counts.
+        engine: What runs it on a GPU, as of `simulate`.
+        model: How a GPU is modelled, as of `simulate`.
         progress: Told what comes next.
 
     Raises:
         BindingError: A ratio is out of range, or the model is not made of blocks.
-        MappingError: The machine does not compute in `format` or cannot hold a tile.
+        MappingError: As of `staircase`.
     """
     for ratio in ratios:
         if not 0 < ratio <= 1:
@@ -98,7 +107,15 @@ def sparsity(
     ]
     counts = sorted({*tokens, whole})
     steps = staircase(
-        workload, machine, counts, images=images, format=format, bind=bind, progress=progress
+        workload,
+        machine,
+        counts,
+        images=images,
+        format=format,
+        bind=bind,
+        engine=engine,
+        model=model,
+        progress=progress,
     )
     rows = [
         _row(steps, float(ratio), count, length)
@@ -110,6 +127,8 @@ def sparsity(
         format=steps.format,
         images=images,
         rows=tuple(rows),
+        model=steps.model,
+        engine=steps.engine,
     )
 
 

@@ -17,11 +17,14 @@ from onnx import TensorProto, helper
 
 from tilewise import __version__, cli
 from tilewise.arch import SystolicArray, machine_names
+from tilewise.cli_options import ENGINES as NAMED_ENGINES
 from tilewise.cli_workloads import traced_workload
+from tilewise.sim.gpu.engines import ENGINES
 from tilewise.sim.systolic import gemm_cycles
 from tilewise.workloads import zoo
 
 GPU = ("--on", "a100-80gb")  # the quickest machine to simulate
+ROOFLINE = ("--gpu-model", "roofline")
 
 
 def relu(shape: Sequence[int | str], *, op: str = "Relu", domain: str = "") -> bytes:
@@ -151,6 +154,65 @@ def test_ragged_prints_every_policy_and_writes_it(tilewise: Run, tmp_path: Path)
         assert one["latency_p50_s"] <= one["latency_p95_s"] <= one["latency_p99_s"]
         assert list(one["waterfall"].values())[-1] == pytest.approx(one["speed_up"])
     assert "of 196 patches stay 109.0, 63.0, 29.3 on average" in out
+
+
+def test_ragged_and_compare_say_how_a_gpu_was_modelled(tilewise: Run) -> None:
+    Path("one.csv").write_text("kept_1,kept_2,kept_3\n137,69,48\n")
+    ragged = ("ragged", "heatvit-deit-small", "--tokens", "one.csv", "--policies", "exact")
+    _, out, _ = tilewise(*ragged, *GPU, "--engine", "eager", "--json", "r.json")
+    assert "  1 image of one, in batches of 1, " in out
+    assert "\n  GPU model kernels, eager, of its time " in out
+    values = json.loads(Path("r.json").read_text())
+    assert (values["model"], values["engine"]) == ("kernels", "eager")
+    alone = tilewise("run", "heatvit-deit-small", *GPU, "--engine", "eager", "--json", "-").out
+    dense, exact = values["policies"]
+    assert exact["confidence"] == json.loads(alone)["confidence"]
+    assert sum(dense["confidence"].values()) == pytest.approx(1)
+    _, out, _ = tilewise(*ragged, "--on", "edge-128x128", "--json", "r.json")
+    assert "GPU model" not in out
+    values = json.loads(Path("r.json").read_text())
+    assert not {"model", "engine"} & values.keys()
+    assert "confidence" not in values["policies"][0]
+    both = ("compare", "deit-small", "heatvit-deit-small")
+    _, out, _ = tilewise(*both, *GPU, "--engine", "eager")
+    for name in both[1:]:
+        assert f"GPU model of {name}: kernels, eager, of its time " in out
+    assert "GPU model of deit-small: roofline\n" in tilewise(*both, *GPU, *ROOFLINE).out
+
+
+def test_help_names_every_engine(tilewise: Run) -> None:
+    assert tuple(ENGINES) == NAMED_ENGINES
+    for name in ("run", "compare", "ragged", "advise", "figure"):
+        words = re.sub(r"-\s+", "-", tilewise(name, "--help").out)  # broken at hyphens
+        said = re.search(r"What runs it on a GPU: (.*?); compiled\s+by\s+default", words, re.DOTALL)
+        assert said
+        assert tuple(said[1].split()) == tuple(" ".join(f"{e}," for e in ENGINES)[:-1].split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "deit-small", "--on", "t4"),
+        ("run", "ddpm-cifar10", "--on", "t4"),
+        ("compare", "deit-small", "deit-tiny", "--on", "t4"),
+        ("ragged", "heatvit-digits16", "--on", "t4", "--tokens", "digits16"),
+        ("advise", "deit-tiny", "--on", "t4"),
+        *(
+            ("figure", what, "deit-tiny", "--on", "t4", "--out", "x")
+            for what in ("cliff", "waterfall", "sparsity")
+        ),
+    ],
+)
+@pytest.mark.parametrize("format", ["fp8", "fp9", ""])
+def test_a_format_that_a_machine_lacks_names_both(
+    tilewise: Run, arguments: tuple[str, ...], format: str
+) -> None:
+    code, out, err = tilewise(*arguments, "--format", format)
+    said = f"t4: format: wanted one of int4, int8, fp16, fp32, got '{format}'"
+    nothing = "--format: wanted the name of a number format, got nothing; "
+    assert (code, out) == (2, "")
+    assert err.startswith(f"tilewise: {said if format else nothing}")
+    assert not Path("x").exists()
 
 
 def test_ragged_prunes_a_model_that_has_no_selectors(tilewise: Run) -> None:

@@ -14,6 +14,8 @@ from tilewise.reports.advice import advice_lines, advice_values, sentence
 from tilewise.sim.advice import advice, advise
 from tilewise.sim.cliff import Curve, Staircase, block_cycles, compute_cycles, dataflows, staircase
 from tilewise.sim.errors import MappingError
+from tilewise.sim.gpu.engines import ENGINES
+from tilewise.sim.gpu.how import how
 from tilewise.sim.simulate import execute, simulate
 from tilewise.sim.sparsity import RATIOS, sparsity
 from tilewise.sim.systolic import gemm_cycles
@@ -181,6 +183,52 @@ def test_a_gpu_has_one_curve_and_no_array() -> None:
     assert (curve.dataflow, curve.compute_cycles, steps.sides) == ("", None, ())
     assert steps.macs_per_cycle * 2 * float(gpu.clock_hz) == pytest.approx(312e12)
     assert steps.macs[1] == 2 * stacked(block(SMALL), 37, blocks=1).macs
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_block_on_a_gpu_runs_under_every_engine(engine: str) -> None:
+    gpu = load_machine("h200")
+    steps = staircase(SMALL, gpu, [37], images=64, engine=engine)
+    assert (steps.model, steps.engine) == ("kernels", engine)
+    cycles = block_cycles(
+        block(SMALL), gpu, 37, images=64, format="fp16", chosen=how(gpu, None, engine)
+    )
+    assert steps.own.cycles.tolist() == [cycles]
+
+
+def test_an_engine_and_a_model_change_every_number_of_a_gpu() -> None:
+    gpu = load_machine("h200")
+    ways = [(None, None), ("eager", None), (None, "roofline")]
+    tables = [sparsity(SMALL, gpu, [0.5], engine=engine, model=model) for engine, model in ways]
+    assert [(table.model, table.engine) for table in tables] == [
+        ("kernels", "compiled"), ("kernels", "eager"), ("roofline", ""),
+    ]  # fmt: skip
+    assert len({table.rows[0].latency_s for table in tables}) == 3
+    reports = [advise(SMALL, gpu, engine=engine, model=model) for engine, model in ways]
+    assert len({int(report.steps.own.cycles[0]) for report in reports}) == 3
+    assert advice_lines(reports[1])[1] == "  GPU model kernels, eager"
+    assert advice_values(reports[2])["model"] == "roofline"
+    assert "model" not in advice_values(advise(SMALL, machine()))
+    for run in (staircase, sparsity, advise):
+        with pytest.raises(MappingError, match="engine=eager: wanted a GPU"):
+            run(SMALL, machine(), engine="eager")
+
+
+def test_the_whole_model_is_advised_under_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speed-ups of the whole model are ratios of what the engine takes, not of the default."""
+
+    def targets(*_: object) -> dict[str, int]:
+        return {"kept_1": 18, "kept_2": 9}  # whatever the blocks say
+
+    monkeypatch.setattr("tilewise.sim.advice._targets", targets)
+    gpu = load_machine("h200")
+    found = advise(PRUNED, gpu, engine="eager").whole
+    assert found
+    dense, now = (
+        simulate(model, gpu, format="fp16", engine="eager").cycles
+        for model in (unpruned(PRUNED), PRUNED)
+    )
+    assert found.now == dense / now
 
 
 def test_a_format_that_the_machine_lacks_is_refused() -> None:

@@ -266,7 +266,8 @@ def test_notes_say_what_ran_on_what(steps: Staircase, run: RaggedRun, table: Spa
         assert notes[0].startswith("heatvit on gemmini-16x16, int8")
     assert "sampled; 4 images" in policies_notes(run, "sampled")[1]
     assert cliff_notes(staircase(PRUNED, load_machine("a100-80gb"), [3]))[1:] == [
-        "one transformer block inside a model; tokens of one image, CLS and package included"
+        "one transformer block inside a model; tokens of one image, CLS and package included",
+        "GPU model kernels, compiled",
     ]
 
 
@@ -331,6 +332,30 @@ def test_figure_writes_its_files(
         assert ("(made by hand)" if more else "keeps kept_1=22, kept_2=9") in text
 
 
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize(
+    ("what", "more", "named"),
+    [
+        ("cliff", ("--engine", "eager"), "eager"),
+        ("policies", ("--tokens", "hand.csv", "--engine", "tensorrt"), "hand-tensorrt"),
+        ("waterfall", ("--gpu-model", "roofline"), "exact-roofline"),
+        ("sparsity", ("--engine", "eager", "--gpu-model", "kernels"), "eager-kernels"),
+    ],
+)
+def test_a_figure_says_what_ran_it_on_a_gpu(
+    tilewise: Run, tmp_path: Path, what: str, more: tuple[str, ...], named: str
+) -> None:
+    code, _, err = tilewise("figure", what, "m", "--on", "a100-80gb", "--out", ".", *more)
+    assert (code, err) == (0, "")
+    text = (tmp_path / f"{what}-heatvit-a100-80gb-{named}.csv").read_text()
+    engine = next((name for name in ("eager", "tensorrt") if name in more), "")
+    said = f"kernels, {engine}" if engine else "roofline"
+    assert f"# GPU model {said}\n" in text
+    if what in ("policies", "sparsity"):
+        values = json.loads((tmp_path / f"{what}-heatvit-a100-80gb-{named}.json").read_text())
+        assert (values["model"], values["engine"]) == ("kernels", engine)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -351,6 +376,15 @@ def test_figure_writes_its_files(
         ),
         (("cliff", "--keep", "0.5"), "--keep 0.5: say how to prune too"),
         (("cliff", "--format", "fp8"), "gemmini-16x16: format: wanted"),
+        (("sensitivity", "--format", "fp8"), "gemmini-16x16: format: wanted one of int8, got"),
+        *(
+            ((what, *more), f"{named}: wanted a GPU, got gemmini-16x16, which is an accelerator")
+            for what in ("cliff", "waterfall", "sparsity", "sensitivity")
+            for *more, named in (
+                ("--engine", "eager", "engine=eager"),
+                ("--gpu-model", "kernels", "model=kernels"),
+            )
+        ),
         (("cliff", "--out", "file/x"), "file/x cannot be written: Not a directory"),
         (("cliff", "--out", "file"), "file cannot be written: File exists"),
     ],
@@ -394,6 +428,12 @@ def test_advise_prints_sentences_and_numbers(tilewise: Run) -> None:
     assert [one["symbol"] for one in values["advice"]] == ["kept_1", "kept_2"]
     assert [one["now"]["tokens"] for one in values["advice"]] == [24, 11]
     assert max(map(len, out.splitlines())) <= 80
+    assert "GPU model" not in out
+    _, out, _ = tilewise("advise", "m", "--on", "a100-80gb", "--engine", "eager")
+    assert "\n  GPU model kernels, eager\n" in out
+    code, _, err = tilewise("advise", "m", "--on", "gemmini-16x16", "--engine", "eager")
+    assert code == 2
+    assert "engine=eager: wanted a GPU, got gemmini-16x16" in err
     code, out, err = tilewise(
         "advise", "m", "--on", "gemmini-16x16", "--tokens", "hand.csv", "--json", "-"
     )

@@ -177,17 +177,59 @@ def test_the_command_prints_every_compared_row_and_writes_the_numbers(
         main(["reproduce", "quasar-vit", "--json", str(file)])
     assert exit.value.code == 0
     shown = capsys.readouterr().out
-    for text in ("large: mixed rows, A6", "-5.6 %", "fixed", "seen a", "not compared:", "191.40"):
+    for text in ("large: mixed rows, A6", "-5.6 %", "fixed", "a 1", "not compared:", "191.40"):
         assert text in shown
     written = json.loads(file.read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(reproduction_values(found["quasar-vit"], (other,))))
 
 
-def test_the_tables_are_readable_at_100_columns(found: dict[str, papers.Reproduction]) -> None:
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_tables_are_readable(found: dict[str, papers.Reproduction], width: int) -> None:
     for each in found.values():
-        shown = as_text(reproduction_view(each), width=100)
-        assert all(len(line) <= 100 for line in shown.splitlines())
+        shown = as_text(reproduction_view(each, width=width), width)
+        assert all(len(line) <= width for line in shown.splitlines())
         assert "…" not in shown
+        words = " ".join(shown.split())
+        for row in each.rows:
+            if row.claim:
+                assert row.line.model in words
+                # A name that is broken has its numbers behind its first words.
+                assert row.line.what.split()[0] in words
+
+
+def test_rows_stand_under_their_models_and_what_never_changes_has_no_column(
+    found: dict[str, papers.Reproduction],
+) -> None:
+    lines = as_text(reproduction_view(found["gpu"], width=80), 80).splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("SD 2.1 on RTX A5000, s "))
+    assert lines[at].split()[-2:] == ["b", "4"]  # the source and the note of all its rows
+    assert lines[at + 1].startswith(" 512 x 512, batch 8, all steps full ")
+    head = next(line for line in lines if "published" in line and "error" in line)
+    assert head.split() == ["published", "simulated", "error", "roofline", "see"]
+    assert not any("predicted" in line for line in lines[: at + 40])
+    assert any(
+        line.endswith("tutorials/fast_diffusion.md (seen)") for line in map(str.rstrip, lines)
+    )
+    mixed = as_text(reproduction_view(found["heatvit"], width=80), 80)
+    for text in ("fixed", "counted", "seen a 1", "recalled", "images/s"):
+        assert text in mixed
+
+
+def test_each_network_has_both_models_mean_errors(found: dict[str, papers.Reproduction]) -> None:
+    rows = [row for row in found["gpu"].rows if row.line.model == "SDXL on A100"]
+    own, plain = (
+        sum(abs(error or 0) for error in errors) / len(rows)
+        for errors in zip(*((row.error, row.roofline_error) for row in rows), strict=True)
+    )
+    shown = as_text(reproduction_view(found["gpu"], width=80), 80)
+    line = next(x for x in reversed(shown.splitlines()) if x.startswith("SDXL on A100"))
+    assert line.split()[3:] == ["6", f"{100 * own:.0f}", "%", f"{100 * plain:.0f}", "%"]
+    values = reproduction_values(found["gpu"])["mean_errors"]
+    assert values[0] == {
+        "model": "SDXL on A100", "rows": 6, "error": own, "roofline_error": plain,
+    }  # fmt: skip
+    assert "mean_errors" not in reproduction_values(found["heatvit"])
+    assert "mean of absolute" not in as_text(reproduction_view(found["heatvit"]))
 
 
 def test_an_unknown_paper_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -30,8 +30,9 @@ from tilewise.reports.style import CAUSE_COLORS, ENERGY_COLORS, UNIT_COLORS
 from tilewise.reports.table import as_text, comparison_view, result_view
 from tilewise.reports.trace import microseconds, trace, trace_text
 from tilewise.reports.units import quantity
+from tilewise.sim.gpu.parts import Confidence
 from tilewise.sim.losses import CAUSES
-from tilewise.sim.result import Result
+from tilewise.sim.result import CONFIDENCES, Result
 from tilewise.sim.simulate import simulate
 from tilewise.sim.spans import UNITS, Spans
 from tilewise.workloads import vit
@@ -97,6 +98,47 @@ def test_a_gpu_waits_for_launches_in_every_report() -> None:
     assert re.search(r"^  launches ", text, re.MULTILINE)
     assert not re.search(r"\bwait\b", text)
     assert "wait, launches" in html_text([compare(gpu), compare(array)])
+
+
+def test_a_gpus_model_engine_and_confidence_are_in_every_report() -> None:
+    gpu, array = small("h200"), small()
+    said = "kernels, compiled, of its time "
+    assert said in as_text(result_view(gpu), 200)
+    assert f"GPU model: {said}" in html_text([compare(gpu)])
+    assert "interpolated</td>" in html_text([compare(gpu)])
+    assert "GPU model" not in html_text([compare(array)])
+    text = as_text(comparison_view([compare(array, gpu)]), 200)
+    assert f"GPU model of vit on h200: {said}" in text
+    assert text.count("GPU model") == 1
+    assert f"GPU model of vit: {said}" in as_text(comparison_view([compare(gpu, gpu)]), 200)
+
+
+def test_confidence_has_one_order() -> None:
+    mixed = {"uncalibrated": 0.25, "extrapolated": 0.25, "interpolated": 0.5}
+    result = replace(small("h200"), confidence=mixed)
+    assert tuple(result.confidence) == CONFIDENCES
+    assert tuple(result.as_dict()["confidence"]) == CONFIDENCES
+    said = "of its time 50.0 % interpolated, 25.0 % extrapolated, 25.0 % uncalibrated"
+    assert said in as_text(result_view(result), 200)
+    assert get_args(Confidence) == CONFIDENCES
+
+
+def test_each_kernel_of_a_gpu_says_how_sure_it_is() -> None:
+    gpu, array = small("h200"), small()
+    operators = gpu.as_dict()["operators"]
+    assert [one["confidence"] for one in operators] == [o.confidence for o in gpu.operators]
+    assert {one["confidence"] for one in operators} <= {*CONFIDENCES}
+    assert not any("confidence" in one for one in array.as_dict()["operators"])
+    assert list(gpu.frame()["confidence"]) == [o.confidence for o in gpu.operators]
+    assert "confidence" not in array.frame()
+    for width, head, short in ((80, r"time +MACs", "i"), (120, r"time +sure ", "interp.")):
+        text = as_text(result_view(gpu, all_kernels=True, width=width), width)
+        assert re.search(rf"^kernel .*{head}", text, re.MULTILINE)
+        assert re.search(rf"^blocks\.0\..*/MatMul .* µs +{short} ", text, re.MULTILINE)
+        assert f"{short} = interpolated" in text
+    plain = simulate(vit(depth=1, embed=64, heads=2), load_machine("h200"), model="roofline")
+    for other in (array, plain):
+        assert "how sure" not in as_text(result_view(other, all_kernels=True))
 
 
 def test_a_sentence_puts_the_speed_up_beside_the_macs() -> None:
