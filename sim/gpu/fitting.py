@@ -111,8 +111,8 @@ def _refuse(
 ) -> None:
     if wrong.any():
         row = int(np.argmax(wrong))
-        value: Any = frame[name].iloc[row] if values is None else values[row]
-        value = value.item() if isinstance(value, np.generic) else value
+        given: NDArray[Any] = frame[name].to_numpy() if values is None else values
+        value: object = given.tolist()[row]  # as Python writes it
         raise CalibrationError(
             f"{what}: row {frame.index[row]}: {name}: wanted {wanted}, got {value!r}; drop the row"
         )
