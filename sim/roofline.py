@@ -40,7 +40,14 @@ from .losses import Losses
 from .result import KernelResult
 from .spans import UNITS, Row, Spans
 
-__all__ = ["computed_in", "kernel_time", "operators_on", "run_kernels", "vector_flop"]
+__all__ = [
+    "computed_in",
+    "kernel_time",
+    "operators_on",
+    "refuse_format",
+    "run_kernels",
+    "vector_flop",
+]
 
 # FLOP per element on the general cores, counted by hand from the usual formulas; a transcendental
 # counts as the 8 of a polynomial evaluation.  Assumed, and rarely what limits a kernel.
@@ -96,6 +103,18 @@ def _fastest(gpu: Gpu, weights: str, activations: str) -> str:
     return max(fit, key=gpu.flops_per_s)
 
 
+def refuse_format(gpu: Gpu, format: str) -> None:
+    """Refuse a format in which a GPU does not compute.
+
+    Raises:
+        MappingError: The text names those it has.
+    """
+    try:
+        gpu.flops_per_s(format)
+    except FormatError as error:
+        raise MappingError(f"{gpu.name}: format: {error}") from None
+
+
 def operators_on(
     workload: Workload, gpu: Gpu, format: str, *, fused_attention: bool
 ) -> tuple[Operator, ...]:
@@ -104,10 +123,7 @@ def operators_on(
     Raises:
         MappingError: The GPU has no peak for `format`; the text names those it has.
     """
-    try:
-        gpu.flops_per_s(format)
-    except FormatError as error:
-        raise MappingError(f"{gpu.name}: format: {error}") from None
+    refuse_format(gpu, format)
     found: list[Operator] = []
     for operator in in_format(workload, format).operators:
         if isinstance(operator, Attention) and not fused_attention:

@@ -376,3 +376,11 @@ def test_a_product_of_no_columns_only_writes_its_zeros() -> None:
     (empty,) = [o for o in result.operators if o.name == "selectors.0.head_weights.2/MatMul"]
     assert empty.macs == 0
     assert 0 < empty.cycles < 1.2 * np.ceil(card().launch_s * card().clock_hz)
+
+
+@pytest.mark.parametrize("model", ["kernels", "roofline"])
+@pytest.mark.parametrize("format", ["fp8", "fp9"])
+def test_a_format_that_a_gpu_lacks_is_refused_with_those_it_has(model: str, format: str) -> None:
+    wanted = rf"^a100-80gb: format: wanted one of int4, .*, fp32, got '{format}'$"
+    with pytest.raises(MappingError, match=wanted):
+        simulate(DEIT, card(), format=format, model=model)

@@ -23,7 +23,7 @@ from ...workloads.operator import Attention, Convolution, MatMul, Operator
 from ..errors import MappingError
 from ..losses import Losses
 from ..result import KernelResult
-from ..roofline import computed_in, operators_on
+from ..roofline import computed_in, operators_on, refuse_format
 from ..spans import UNITS, Row, Spans
 from .autocast import autocast
 from .changed import has_other_power, is_changed
@@ -47,6 +47,7 @@ def launches_of(workload: Workload, gpu: Gpu, format: str, engine: Engine) -> tu
     Raises:
         MappingError: The GPU has no peak for `format`; the text names those it has.
     """
+    refuse_format(gpu, format)
     fused = gpu.fused_attention and bits(format) <= engine.widest_attention
     operators = operators_on(workload, gpu, format, fused_attention=fused)
     if engine.autocast:
