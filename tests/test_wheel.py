@@ -58,43 +58,50 @@ def shipped() -> set[str]:
     }
 
 
-def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(
-    distributions: tuple[Path, Path],
+def test_what_users_install_is_whole_and_works_by_itself(
+    distributions: tuple[Path, Path], installed: Path, tmp_path: Path
 ) -> None:
-    with zipfile.ZipFile(distributions[1]) as wheel:
+    """One test, as each process that runs a part would build and install anew."""
+    source, wheel = distributions
+    the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel)
+    the_source_distribution_holds_what_its_tests_need(source)
+    shipped_workloads_run_outside_the_repository(installed, tmp_path)
+    a_number_is_explained_where_there_is_no_verilog(installed, tmp_path)
+
+
+def the_wheel_holds_every_file_of_the_package_and_nothing_else(file: Path) -> None:
+    with zipfile.ZipFile(file) as wheel:
         names = set(wheel.namelist())
     metadata = {name for name in names if re.match(r"tilewise-[\d.]+\.dist-info/", name)}
     assert names - metadata == shipped()
     assert any(name.endswith("/licenses/LICENSE") for name in metadata)
 
 
-def test_the_source_distribution_holds_what_its_tests_need(
-    distributions: tuple[Path, Path],
-) -> None:
-    with tarfile.open(distributions[0]) as source:
+def the_source_distribution_holds_what_its_tests_need(file: Path) -> None:
+    with tarfile.open(file) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
     tests = [path for path in (REPOSITORY / "tests").rglob("*") if path.suffix != ".pyc"]
     wanted = {path.relative_to(REPOSITORY).as_posix() for path in tests if path.is_file()}
     assert wanted | {"LICENSE", "README.md", "Makefile", "pyproject.toml"} <= names
 
 
-def test_shipped_workloads_run_outside_the_repository(installed: Path, tmp_path: Path) -> None:
+def shipped_workloads_run_outside_the_repository(installed: Path, folder: Path) -> None:
     package = run(
-        installed / "python", "-c", "import tilewise; print(tilewise.__file__)", folder=tmp_path
+        installed / "python", "-c", "import tilewise; print(tilewise.__file__)", folder=folder
     )
     assert Path(package).is_relative_to(installed.parent)
-    names = WORKLOAD.findall(run(installed / "tilewise", "list", "workloads", folder=tmp_path))
+    names = WORKLOAD.findall(run(installed / "tilewise", "list", "workloads", folder=folder))
     graphs = {path.name for path in (REPOSITORY / "workloads/zoo/graphs").iterdir()}
     assert graphs <= {f"{name}.onnx.gz" for name in names}
     for name in ("heatvit-deit-small", "sdxl-turbo-unet"):  # the second has another's graph
         command = ("run", name, "--on", "edge-32x32", "--json", "-")
-        result = json.loads(run(installed / "tilewise", *command, folder=tmp_path))
+        result = json.loads(run(installed / "tilewise", *command, folder=folder))
         assert result["workload"] == name
         assert result["cycles"] > 0
         assert result["macs"] == sum(operator["macs"] for operator in result["operators"])
 
 
-def test_a_number_is_explained_where_there_is_no_verilog(installed: Path, tmp_path: Path) -> None:
-    shown = run(installed / "tilewise", "explain", "gemm", "5", "3", "6", folder=tmp_path)
+def a_number_is_explained_where_there_is_no_verilog(installed: Path, folder: Path) -> None:
+    shown = run(installed / "tilewise", "explain", "gemm", "5", "3", "6", folder=folder)
     assert "not run: needs a source checkout" in shown
     assert "equal in the 4 ways that were run: 73 cycles" in shown
