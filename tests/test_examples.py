@@ -92,7 +92,17 @@ def test_the_examples_of_a_module_say_what_it_does(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+LONG = ("search.md",)
+"""Documents whose commands take longer than all others'; tests of their own run the same."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.name, marks=pytest.mark.slow if path.name in LONG else ())
+        for path in DOCUMENTS
+    ],
+)
 def test_the_blocks_of_a_document_run_from_top_to_bottom(
     path: Path,
     tmp_path: Path,

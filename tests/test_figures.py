@@ -312,7 +312,10 @@ def traced(tmp_path: Path) -> None:
         ("sparsity", ("--width", "page"), ""),
     ],
 )
-@pytest.mark.parametrize("machine", ["gemmini-16x16", "a100-80gb", "zcu102-heatvit"])
+@pytest.mark.parametrize(
+    "machine",
+    ["gemmini-16x16", "a100-80gb", pytest.param("zcu102-heatvit", marks=pytest.mark.slow)],
+)
 def test_figure_writes_its_files(
     tilewise: Run, tmp_path: Path, what: str, more: tuple[str, ...], named: str, machine: str
 ) -> None:

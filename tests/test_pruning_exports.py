@@ -69,8 +69,18 @@ def renamed(operators: tuple[Operator, ...]) -> list[str]:
     return texts
 
 
-@pytest.mark.parametrize(("dynamo", "opset"), EXPORTERS)
-@pytest.mark.parametrize("method", ["heatvit", "topk", "tome"])
+@pytest.mark.parametrize(
+    ("method", "dynamo", "opset"),
+    [
+        *(("heatvit", *exporter) for exporter in EXPORTERS),
+        *((method, *EXPORTERS[-1]) for method in ("topk", "tome")),
+        *(
+            pytest.param(method, *exporter, marks=pytest.mark.slow)
+            for method in ("topk", "tome")
+            for exporter in EXPORTERS[:-1]
+        ),
+    ],
+)
 def test_a_static_export_is_pruned_as_the_dynamic_one_is(
     method: str, dynamo: bool, opset: int, tmp_path: Path
 ) -> None:

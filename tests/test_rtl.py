@@ -86,7 +86,10 @@ def test_the_model_is_the_verilog_array_output_by_output_and_edge_by_edge(
         assert_equal_runs(rtl, array_of(flow, overlap, rows, cols), seed, longest=24)
 
 
-@pytest.mark.parametrize(("rows", "cols"), [(16, 16), (16, 6), (7, 16)])
+@pytest.mark.parametrize(
+    ("rows", "cols"),
+    [(16, 16), *(pytest.param(*sides, marks=pytest.mark.slow) for sides in ((16, 6), (7, 16)))],
+)
 @pytest.mark.parametrize(("flow", "overlap"), VERILOG)
 def test_the_model_is_the_verilog_array_up_to_16_by_16(
     rtl: Rtl, flow: Dataflow, overlap: Overlap, rows: int, cols: int
