@@ -11,7 +11,7 @@ from hypothesis import settings
 # CI draws the same examples every time, so that more of them find nothing new.
 IN_CI = bool(os.environ.get("CI"))
 settings.register_profile(
-    "tilewise", deadline=None, derandomize=IN_CI, max_examples=60 if IN_CI else 100
+    "tilewise", deadline=None, derandomize=IN_CI, max_examples=50 if IN_CI else 100
 )
 settings.load_profile("tilewise")
 

@@ -92,7 +92,7 @@ def test_the_examples_of_a_module_say_what_it_does(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-LONG = ("search.md",)
+LONG = ("search.md", "how-a-number-is-made.md")
 """Documents whose commands take longer than all others'; tests of their own run the same."""
 
 

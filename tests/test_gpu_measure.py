@@ -50,7 +50,13 @@ COLUMNS = {
 
 
 @pytest.mark.export
-@pytest.mark.parametrize("kind", COLUMNS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.slow if kind == "model" else ())  # whole models
+        for kind in COLUMNS
+    ],
+)
 def test_the_dry_run_writes_every_kind(measure: ModuleType, kind: str, tmp_path: Path) -> None:
     needed("torch")
     if kind == "model":

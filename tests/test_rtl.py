@@ -19,6 +19,7 @@ Words = NDArray[np.int8]
 
 ARRAYS = [(flow, way) for flow, ways in OVERLAPS.items() for way in ways if way != "scale-sim"]
 SIDES = [(1, 1), (1, 5), (5, 1), (3, 2), (4, 4), (8, 4), (4, 9)]
+OFTEN = [(1, 1), (5, 1), (3, 2), (4, 9)]
 # `is` runs the Verilog of `ws`: enough that it does so at the small sides.
 VERILOG = [(flow, way) for flow, way in ARRAYS if flow != "is"]
 
@@ -77,7 +78,10 @@ def assert_equal_runs(rtl: Rtl, array: SystolicArray, seed: int, longest: int) -
     assert edges.tolist() == model.edges.tolist()
 
 
-@pytest.mark.parametrize(("rows", "cols"), SIDES)
+@pytest.mark.parametrize(
+    ("rows", "cols"),
+    [s if s in OFTEN else pytest.param(*s, marks=pytest.mark.slow) for s in SIDES],
+)
 @pytest.mark.parametrize(("flow", "overlap"), ARRAYS)
 def test_the_model_is_the_verilog_array_output_by_output_and_edge_by_edge(
     rtl: Rtl, flow: Dataflow, overlap: Overlap, rows: int, cols: int

@@ -442,7 +442,7 @@ def gone(pids: list[int]) -> bool:
 on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
 
-@pytest.mark.slow  # CI kills every worker in turn, and one of a cluster, in other tests
+@pytest.mark.slow  # CI kills the workers of a chunk, and one of a cluster
 @on_linux
 def test_a_sweep_killed_at_random_moments_loses_running_chunks_only(
     undisturbed: pd.DataFrame, tmp_path: Path
@@ -465,6 +465,7 @@ def test_a_sweep_killed_at_random_moments_loses_running_chunks_only(
     assert not [path for path in folder.rglob("*.part") if path.parent.name == "rows"]
 
 
+@pytest.mark.slow  # CI kills the workers of a chunk, and one of a cluster
 @on_linux
 def test_a_sweep_whose_workers_are_killed_goes_on(
     undisturbed: pd.DataFrame, tmp_path: Path
@@ -528,7 +529,7 @@ def test_a_cluster_whose_worker_is_killed_gives_the_rows_of_one_process(
     same(rows(tmp_path), undisturbed)
 
 
-@pytest.mark.slow  # CI kills every worker in turn, and one of a cluster, in other tests
+@pytest.mark.slow  # CI kills the workers of a chunk, and one of a cluster
 @pytest.mark.filterwarnings("default")
 def test_a_chunk_that_kills_cluster_workers_becomes_errors(
     cluster: Any, slow: Study, tmp_path: Path
