@@ -23,7 +23,7 @@ from ..workloads.pipeline import Call, Pipeline
 from .buckets import bucket_edges
 from .losses import CAUSES, Losses
 from .policies import PolicyError
-from .result import KernelResult, Result
+from .result import KernelResult, Result, by_confidence
 from .simulate import simulate
 from .spans import Spans
 
@@ -338,8 +338,7 @@ def _confidence(calls: tuple[CallResult, ...]) -> dict[str, float]:
     for call in calls:
         for label, share in call.result.confidence.items():
             cycles[label] = cycles.get(label, 0.0) + share * call.cycles
-    whole = sum(cycles.values())
-    return {label: count / whole for label, count in cycles.items()}
+    return by_confidence(cycles)
 
 
 def _bits(calls: tuple[CallResult, ...]) -> str:

@@ -196,7 +196,7 @@ def run_policy(case: Case, policy: Policy, images: Images) -> PolicyRun:
         steps=steps,
         switches=switches,
         shapes=len(shapes),
-        confidence=by_confidence({label: n / sum(sure.values()) for label, n in sure.items()}),
+        confidence=by_confidence(sure),
     )
 
 

@@ -121,11 +121,10 @@ class RaggedRun:
     @property
     def confidence(self) -> dict[str, float]:
         """As of a `PolicyRun`, of the time of all policies."""
-        whole_s = sum(run.busy_s for run in self.policies if run.confidence)
         found: dict[str, float] = {}
         for run in self.policies:
             for label, share in run.confidence.items():
-                found[label] = found.get(label, 0.0) + share * run.busy_s / whole_s
+                found[label] = found.get(label, 0.0) + share * run.busy_s
         return by_confidence(found)
 
     @property

@@ -20,13 +20,14 @@ CONFIDENCES: Final = ("interpolated", "extrapolated", "uncalibrated")
 """How far a GPU's kernel can be from what was measured, from the surest to the least sure."""
 
 
-def by_confidence(shares: Mapping[str, float]) -> dict[str, float]:
-    """Shares in the order of `CONFIDENCES`, whatever order they were found in.
+def by_confidence(amounts: Mapping[str, float]) -> dict[str, float]:
+    """Shares of amounts of time, in the order of `CONFIDENCES`; none of nothing.
 
-    >>> by_confidence({"uncalibrated": 0.25, "interpolated": 0.75})
+    >>> by_confidence({"uncalibrated": 1, "interpolated": 3})
     {'interpolated': 0.75, 'uncalibrated': 0.25}
     """
-    return {label: shares[label] for label in CONFIDENCES if label in shares}
+    whole = sum(amounts.values())
+    return {label: amounts[label] / whole for label in CONFIDENCES if amounts.get(label)}
 
 
 def sure_cycles(operators: Iterable[KernelResult]) -> dict[str, int]:
@@ -128,10 +129,6 @@ class Result:
     model: str = ""
     engine: str = ""
     confidence: Mapping[str, float] = field(default_factory=dict[str, float])
-
-    def __post_init__(self) -> None:
-        # Whoever counted kernels met their labels in the order of a run, which says nothing.
-        object.__setattr__(self, "confidence", by_confidence(self.confidence))
 
     @property
     def latency_s(self) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from .losses import account, window_ends
 from .lower import lower
 from .plan import Plan
 from .program import Program, total
-from .result import KernelResult, Result
+from .result import KernelResult, Result, by_confidence, sure_cycles
 from .roofline import run_kernels
 from .spans import UNITS, Spans
 
@@ -106,7 +105,7 @@ def simulate(
         gpu=isinstance(machine, Gpu),
         model=chosen.model if chosen else "",
         engine=chosen.engine.name if chosen and chosen.engine else "",
-        confidence=_confidence(operators),
+        confidence=by_confidence(sure_cycles(operators)),
     )
 
 
@@ -167,16 +166,6 @@ def _on_gpu(
 
     made, notes = _LAUNCHES.get((bound.content_hash, gpu, format, engine), make)
     return Execution(*run_launches(made, gpu, engine)), notes
-
-
-def _confidence(operators: Sequence[KernelResult]) -> dict[str, float]:
-    """Shares of the time by how sure each kernel is."""
-    cycles: dict[str, int] = defaultdict(int)
-    for operator in operators:
-        if operator.confidence:
-            cycles[operator.confidence] += operator.cycles
-    whole = sum(cycles.values())
-    return {label: count / whole for label, count in cycles.items()} if whole else {}
 
 
 def _bound(workload: Workload, bind: dict[str, int], batch: int) -> tuple[Workload, dict[str, int]]:

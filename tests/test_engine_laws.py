@@ -22,7 +22,7 @@ from tilewise.sim.systolic import gemm_cycles
 
 
 @given(programs())
-@settings(max_examples=150)
+@settings(max_examples=200)
 def test_a_run_obeys_every_law(case: tuple[Accelerator, Program]) -> None:
     # One test: programs take longer to draw than to run.
     machine, program = case
@@ -85,7 +85,7 @@ def bus_is_busy_for_the_bytes_of_every_tile(
 
 
 @given(programs(), st.sampled_from(["bandwidth", "latency", "setup", "buffers", "host"]))
-@settings(max_examples=150)
+@settings(max_examples=200)
 def test_at_a_fixed_mapping_a_better_part_never_makes_it_slower(
     case: tuple[Accelerator, Program], part: str
 ) -> None:
@@ -185,7 +185,7 @@ def test_with_ideal_memory_the_engine_equals_the_whole_product_however_it_is_til
 
 
 @given(st.data())
-@settings(max_examples=100)
+@settings(max_examples=150)
 def test_tiles_partition_the_work_of_attention(data: st.DataObject) -> None:
     machine = data.draw(machines())
     heads = Heads(

@@ -164,7 +164,6 @@ def test_what_is_given_takes_the_place_of_the_matrices_bytes() -> None:
         **shape,
         input_bytes=65_536 * 2880 * 2,
         weight_bytes=320 * 2880 * 2,
-        output_bytes=65_536 * 320 * 2,
     )
     assert given == whole
 

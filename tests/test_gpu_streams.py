@@ -140,9 +140,8 @@ def test_confidence_says_how_far_from_the_measurements_it_is(name: str) -> None:
     assert on(name, "elementwise", 1, 1024).confidence == "extrapolated"
     assert on(name, "softmax", 1 << 12, 1 << 20).confidence == "extrapolated"
     other = MEASURED[name].replace(name="other")
-    parts = stream(
-        other, stream_calibration(name), kind="movement", read_bytes=1 << 28, written_bytes=1 << 28
-    )
+    moved = {"read_bytes": 1 << 28, "written_bytes": 1 << 28}
+    parts = stream(other, stream_calibration(name), kind="elementwise", **moved)
     assert parts.confidence == "uncalibrated"
 
 

@@ -142,6 +142,14 @@ def test_the_bias_is_measured_and_told() -> None:
     assert "whole networks" in str(found)
 
 
+@pytest.mark.slow
+def test_neighbours_of_every_width_are_in_the_table_where_layers_wait_for_weights() -> None:
+    space = search_space("quasar-vit", engine("edge-128x128"), cache=False)
+    assert space.bias is not None
+    assert space.bias.latency.mean_absolute < 1e-3
+    assert space.bias.latency.maximum < 5e-3
+
+
 def test_neighbours_are_in_the_table_where_layers_wait_for_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -47,7 +47,14 @@ def by_torch(module: Any, arguments: tuple[Any, ...], **options: Any) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize(("selectors", "opsets"), [((), (18, 25)), ((2,), (20,))])
+@pytest.mark.parametrize(
+    ("selectors", "opsets"),
+    [
+        ((), (18, 25)),
+        ((2,), (20,)),
+        pytest.param((), (18, 20, 25), marks=pytest.mark.slow),
+    ],
+)
 def test_a_model_reads_the_same_whatever_its_opset(
     selectors: tuple[int, ...], opsets: tuple[int, ...]
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ragged_cases import HEATVIT, edge, images, kept, masks_of, ratios
 
@@ -68,7 +68,6 @@ def test_images_of_one_size_side_by_side_are_a_batch() -> None:
     assert simulate(together, edge()).cycles == simulate(batch, edge()).cycles
 
 
-@settings(max_examples=40)
 @given(st.lists(st.tuples(*[st.integers(0, 196)] * 3), min_size=1, max_size=5))
 def test_packing_loses_no_token(rows: list[tuple[int, int, int]]) -> None:
     images = [kept(*sorted(row, reverse=True)) for row in rows]

@@ -32,7 +32,7 @@ from tilewise.reports.trace import microseconds, trace, trace_text
 from tilewise.reports.units import quantity
 from tilewise.sim.gpu.parts import Confidence
 from tilewise.sim.losses import CAUSES
-from tilewise.sim.result import CONFIDENCES, Result
+from tilewise.sim.result import CONFIDENCES, Result, by_confidence
 from tilewise.sim.simulate import simulate
 from tilewise.sim.spans import UNITS, Spans
 from tilewise.workloads import vit
@@ -114,8 +114,10 @@ def test_a_gpus_model_engine_and_confidence_are_in_every_report() -> None:
 
 
 def test_confidence_has_one_order() -> None:
-    mixed = {"uncalibrated": 0.25, "extrapolated": 0.25, "interpolated": 0.5}
-    result = replace(small("h200"), confidence=mixed)
+    mixed = {"uncalibrated": 1, "extrapolated": 1, "interpolated": 2}
+    result = replace(small("h200"), confidence=by_confidence(mixed))
+    found = tuple(small("h200").confidence)
+    assert found == tuple(label for label in CONFIDENCES if label in found)
     assert tuple(result.confidence) == CONFIDENCES
     assert tuple(result.as_dict()["confidence"]) == CONFIDENCES
     said = "of its time 50.0 % interpolated, 25.0 % extrapolated, 25.0 % uncalibrated"

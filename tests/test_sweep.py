@@ -448,7 +448,7 @@ def test_a_sweep_killed_at_random_moments_loses_running_chunks_only(
     undisturbed: pd.DataFrame, tmp_path: Path
 ) -> None:
     chance, folder, kept = random.Random(), tmp_path / "out", 0
-    for _ in range(2):
+    for _ in range(3):
         process = started(folder, "--workers", "2")
         until(kept + chance.randint(0, 6), folder, process)
         time.sleep(chance.uniform(0, 0.2))
@@ -507,7 +507,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
 def cluster() -> Iterator[Any]:
     distributed = needed("distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None
     ) as found:
         yield found
 

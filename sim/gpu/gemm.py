@@ -153,7 +153,6 @@ def least_bytes(
     *,
     input_bytes: ArrayLike | None = None,
     weight_bytes: ArrayLike | None = None,
-    output_bytes: ArrayLike | None = None,
     between_bytes: ArrayLike | None = None,
 ) -> GemmBytes:
     """Return the bytes of each shape; those not given are the matrices', results two bytes each."""
@@ -166,7 +165,7 @@ def least_bytes(
     width = max(2.0, machine.operand_bytes)
     inputs = given(input_bytes, ways.copies * ways.m * ways.k * machine.operand_bytes)
     weights = given(weight_bytes, ways.copies * ways.n * ways.k * machine.operand_bytes)
-    outputs = given(output_bytes, ways.copies * ways.m * ways.n * width)
+    outputs = ways.copies * ways.m * ways.n * width
     sets = np.clip(np.ceil(machine.l2_bytes / np.maximum(weights, 1.0)), 1, _BENCHMARK_WEIGHTS)
     between = given(between_bytes, (sets - 1) * weights)
     return GemmBytes(inputs, weights, outputs, between, width)
@@ -291,7 +290,6 @@ def gemm_time(
     format: str | None = None,
     input_bytes: float | None = None,
     weight_bytes: float | None = None,
-    output_bytes: float | None = None,
     between_bytes: float | None = None,
 ) -> Parts:
     """Return what the time of one kernel consists of: `copies` products `[m, k]` by `[k, n]`.
@@ -308,7 +306,6 @@ def gemm_time(
         input_bytes: What is read of the first operand at least, where that is not `m k`: a
             convolution reads an image less often than its windows.
         weight_bytes: The same for the second operand.
-        output_bytes: The same for the result; two bytes a number without it.
         between_bytes: What else passes through L2 between two uses of these weights; without it,
             as in the benchmark, four more sets of weights or L2 filled once.  A model whose
             weights and activations exceed L2 passes them all.
@@ -341,7 +338,6 @@ def gemm_time(
         ways,
         input_bytes=input_bytes,
         weight_bytes=weight_bytes,
-        output_bytes=output_bytes,
         between_bytes=between_bytes,
     )
     found = price(machine, constants, ways, moved)

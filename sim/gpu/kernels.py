@@ -18,6 +18,7 @@ from ...workloads.extent import known
 from ...workloads.operator import Attention, Convolution, MatMul, Normalization, Softmax
 from ...workloads.unfused import unfused_attention
 from ..formats import format_of, parameter_size_bits, size_bits
+from ..result import CONFIDENCES
 from ..roofline import vector_flop
 from .attention import attention
 from .convolution import convolution, convolution_as_gemm
@@ -29,9 +30,6 @@ from .streams import StreamKind, stream
 __all__ = ["parts_of"]
 
 _FLASH_BITS = 16  # FlashAttention is for fp16 and bf16, and fewer
-
-_LABELS: tuple[Confidence, ...] = ("interpolated", "extrapolated", "uncalibrated")
-"""From the surest to the least sure."""
 
 
 def parts_of(
@@ -180,7 +178,7 @@ def _no_less_than_its_bytes(parts: Parts, launch: Launch, gpu: Gpu) -> Parts:
 
 
 def _sum(one: Parts, other: Parts) -> Parts:
-    label = _LABELS[max(_LABELS.index(part.confidence) for part in (one, other))]
+    labels: list[Confidence] = [one.confidence, other.confidence]
     return Parts(
         useful_s=one.useful_s + other.useful_s,
         edge_s=one.edge_s + other.edge_s,
@@ -188,5 +186,5 @@ def _sum(one: Parts, other: Parts) -> Parts:
         memory_s=one.memory_s + other.memory_s,
         vector_s=one.vector_s + other.vector_s,
         launch_s=one.launch_s + other.launch_s,
-        confidence=label,
+        confidence=max(labels, key=CONFIDENCES.index),
     )

@@ -26,7 +26,7 @@ from .parts import Confidence, Parts
 
 __all__ = ["StreamKind", "overhead_s", "stream"]
 
-StreamKind = Literal["elementwise", "movement", "reduction", "normalization", "softmax"]
+StreamKind = Literal["elementwise", "normalization", "softmax"]
 
 Whole = int | NDArray[np.int64]
 
@@ -46,7 +46,7 @@ def stream(
     Args:
         gpu: Its bandwidth, SMs and launch.
         calibration: Constants as shares of those.
-        kind: Elementwise, movement and reduction are the same to it.
+        kind: Movement and reductions are as elementwise work.
         read_bytes: A number, or an array that broadcasts, as all sizes.
         written_bytes: The same.
         rows: How many a norm or softmax runs over; other kinds do not ask.
