@@ -111,7 +111,8 @@ def test_more_rows_are_never_faster(
     name: str, kind: StreamKind, rows: int, columns: int, more: int
 ) -> None:
     fewer, all_ = on(name, kind, rows, columns), on(name, kind, rows + more, columns)
-    assert all_.total_s >= fewer.total_s
+    # A row's time is added up as bytes and the rest, which rounds: equal times differ by a bit.
+    assert all_.total_s >= fewer.total_s * (1 - 4 * np.finfo(float).eps)
 
 
 @given(names, st.integers(1, 1 << 20), columns)
